@@ -1,0 +1,162 @@
+"""The command line: what is asked for is read and checked here, before prefect is imported."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
+from imageferry import __version__
+from imageferry.config import Configuration, ConfigurationError, find_files, load
+from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
+from imageferry.selection import PlatformFilter, SelectionError
+
+USAGE = 2
+
+WHAT = Group("What is copied", sort_key=1)
+HOW = Group("How", sort_key=2)
+SHOWN = Group("What is shown and written", sort_key=3)
+
+app = App(
+    name="imageferry sync",
+    help="Copy container images from registry to registry, as a configuration says.",
+    version=f"imageferry {__version__}",
+    default_parameter=Parameter(negative=()),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for."""
+
+    config: Annotated[Path | None, Parameter(group=WHAT)] = None
+    """One file with auth and images, JSON or YAML; without it ./config.json, then .yaml, .yml"""
+    auth: Annotated[Path | None, Parameter(group=WHAT)] = None
+    """The file with auth, where it is apart from the images"""
+    images: Annotated[Path | None, Parameter(group=WHAT)] = None
+    """The file with images, where it is apart from auth"""
+    registry: Annotated[str | None, Parameter(group=WHAT)] = None
+    """Default destination registry, for rules whose destination is empty"""
+    namespace: Annotated[str | None, Parameter(group=WHAT)] = None
+    """Default destination namespace, for rules whose destination is empty"""
+    os: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
+    """Copy only these operating systems: os or os:version; repeatable, comma lists too"""
+    arch: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
+    """Copy only these architectures: arm64, arm64:v8 or arm64/v8; repeatable, comma lists too"""
+
+    proc: Annotated[int, Parameter(group=HOW)] = DEFAULT_PROC
+    """Blobs in flight at once"""
+    retries: Annotated[int, Parameter(group=HOW)] = DEFAULT_RETRIES
+    """More attempts for a failed tag or blob"""
+    force: Annotated[bool, Parameter(group=HOW)] = False
+    """Put manifests even where the destination has them"""
+    dry_run: Annotated[bool, Parameter(group=HOW)] = False
+    """Plan and print, write to no registry"""
+
+    report: Annotated[Path | None, Parameter(group=SHOWN)] = None
+    """Write the report as JSON to this file; - is standard output"""
+    log: Annotated[Path | None, Parameter(group=SHOWN)] = None
+    """Append the log to this file; standard error otherwise"""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"] | None, Parameter(group=SHOWN)] = None
+    """How much is logged: info to a file, warning to standard error where nothing is said"""
+    output_success_images: Annotated[Path | None, Parameter(group=SHOWN)] = None
+    """Write the images that were copied to this file"""
+    output_failed_images: Annotated[Path | None, Parameter(group=SHOWN)] = None
+    """Write the rules to run again to this file, in the format that --images reads"""
+    output_images_format: Annotated[Literal["yaml", "json"], Parameter(group=SHOWN)] = "yaml"
+    """Format of these two files"""
+    quiet: Annotated[bool, Parameter(group=SHOWN)] = False
+    """No progress"""
+
+    @property
+    def described(self) -> str:
+        """The configuration's files in a few words, as the flow run's parameter shows them."""
+        return " + ".join(str(file) for file in (self.auth, self.images) if file) or str(self.config or "config.json")
+
+    @property
+    def platforms(self) -> PlatformFilter:
+        """The platform filter. Raises ``SelectionError``."""
+        return PlatformFilter.of(_split(self.os), _split(self.arch))
+
+    @property
+    def options(self) -> Options:
+        """The engine's options. Raises ``SelectionError``."""
+        return Options(
+            proc=self.proc,
+            retries=self.retries,
+            force=self.force,
+            dry_run=self.dry_run,
+            platforms=self.platforms,
+        )
+
+
+@app.default
+def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
+    """Copy container images from registry to registry, as a configuration says.
+
+    Exit status: 0 everything is at its destination, 1 some image failed, 2 usage or configuration, 130 interrupted.
+    """
+    configuration = _checked(request)
+    from flows.local import run  # noqa: PLC0415 - it imports prefect
+
+    return run(request, configuration)
+
+
+def _checked(request: Request) -> Configuration:
+    """Read the configuration, or tell all its faults and end."""
+    faults = [
+        f"--{name} {value}: expected {least} or more"
+        for name, value, least in (("proc", request.proc, 1), ("retries", request.retries, 0))
+        if value < least
+    ]
+    for flag, file in (
+        ("report", request.report),
+        ("log", request.log),
+        ("output-success-images", request.output_success_images),
+        ("output-failed-images", request.output_failed_images),
+    ):
+        if file is not None and str(file) != "-" and not file.absolute().parent.is_dir():
+            faults.append(f"--{flag} {file}: there is no folder {file.absolute().parent}")
+    try:
+        request.options  # noqa: B018 - read for its faults
+        files = find_files(request.config, request.auth, request.images, Path.cwd())
+        configuration = load(files, registry=request.registry, namespace=request.namespace)
+    except (SelectionError, ConfigurationError) as error:
+        faults += str(error).splitlines()
+    if faults:
+        refuse(faults)
+    return configuration
+
+
+def refuse(faults: list[str]) -> NoReturn:
+    """Tell the faults on standard error and end with status 2."""
+    for fault in faults:
+        print(f"imageferry: {fault}", file=sys.stderr)
+    raise SystemExit(USAGE)
+
+
+def _split(values: list[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["sync"]:
+        # `imageferry sync` and `python -m flows.sync` are one.
+        words = words[1:]
+    try:
+        status = app(
+            words,
+            exit_on_error=False,
+            print_error=False,
+            error_console=Console(stderr=True),
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        refuse([f"{error}".strip(), "see --help"])
+    raise SystemExit(status if isinstance(status, int) else 0)

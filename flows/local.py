@@ -1,0 +1,203 @@
+"""A run on the command line: a Prefect server where there is none, the flow, and what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import httpx
+from rich.console import Console
+
+from flows.server import LocalServer, ServerError
+from flows.settings import CLIENT_DEFAULTS, api_url, set_defaults
+from imageferry import words
+from imageferry.config import Configuration
+from imageferry.copy.ferry import Ferry
+from imageferry.report import ImageOutcome, Outcome, Report
+from imageferry.terminal import files, summary
+from imageferry.terminal.progress import LineProgress, LiveProgress, line, progress_for
+
+if TYPE_CHECKING:
+    from flows.command import Request
+    from tasks.current import Current
+
+logger = logging.getLogger("imageferry")
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+Progress = LiveProgress | LineProgress
+
+
+def run(request: Request, configuration: Configuration) -> int:
+    """Run the flow for what the command line asks; give the exit status."""
+    set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
+    progress = progress_for(sys.stderr, quiet=request.quiet)
+    with progress.running(), _server(progress):
+        report, missing = _run_in_thread(request, configuration, progress)
+    if missing:
+        print(
+            f"imageferry: Prefect's server has not recorded {words.count(missing, 'task run')}",
+            file=sys.stderr,
+        )
+    try:
+        _write(request, report)
+    except OSError as error:
+        print(f"imageferry: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        return FAILED
+    return {"completed": DONE, "cancelled": INTERRUPTED}.get(report.status, FAILED)
+
+
+def _console_level(request: Request) -> dict[str, str]:
+    # The summary tells what failed: Prefect's own lines about it are for those who ask for them.
+    level = request.log_level.upper() if request.log_level and request.log is None else "CRITICAL"
+    return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": level}
+
+
+@contextlib.contextmanager
+def _server(progress: Progress) -> Iterator[None]:
+    """See that there is a Prefect server: the user's where it answers, else one of our own for this run."""
+    url = api_url(os.environ, Path.cwd())
+    if url and _answers(url):
+        yield
+        return
+    if url:
+        print(
+            f"imageferry: the Prefect server at {url} does not answer; a local one keeps this run's history",
+            file=sys.stderr,
+        )
+    server = LocalServer()
+    os.environ["PREFECT_API_URL"] = server.api_url
+    try:
+        # Imported while the server starts: each takes seconds, and they have a core each.
+        import flows.sync  # noqa: F401, PLC0415
+
+        server.wait_until_ready(lambda seconds: progress.say(_starting(seconds)))
+        progress.say("")
+        yield
+    except ServerError as error:
+        print(f"imageferry: {error}", file=sys.stderr)
+        raise SystemExit(FAILED) from None
+    finally:
+        server.stop()
+
+
+def _starting(seconds: float) -> str:
+    first = " (the first start makes its database)" if seconds > 10 else ""
+    return f"starting Prefect's server, {words.duration(seconds)}{first}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5.0).is_success
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _run_in_thread(request: Request, configuration: Configuration, progress: Progress) -> tuple[Report, int]:
+    """Run the event loop beside the main thread, which keeps the signals: Prefect would end the process at SIGTERM."""
+    stopping = _Stopping()
+    with stopping.on_signals(), concurrent.futures.ThreadPoolExecutor(1, "imageferry") as thread:
+        return thread.submit(asyncio.run, _sync(request, configuration, progress, stopping)).result()
+
+
+class _Stopping:
+    """Stops the run at the first signal, and the process at the second."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._run: Current | None = None
+        self._asked = False
+
+    def stops(self, run: Current) -> None:
+        """Say which run is to be stopped, from within its loop."""
+        self._loop, self._run = asyncio.get_running_loop(), run
+        if self._asked:
+            run.stop.set()
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            os._exit(INTERRUPTED)
+        self._asked = True
+        if self._loop is not None and self._run is not None:
+            self._loop.call_soon_threadsafe(self._run.stop.set)
+
+
+async def _sync(
+    request: Request, configuration: Configuration, progress: Progress, stopping: _Stopping
+) -> tuple[Report, int]:
+    from flows.opening import begin  # noqa: PLC0415 - they import prefect
+    from flows.sync import sync  # noqa: PLC0415
+    from tasks.history import drain  # noqa: PLC0415
+
+    _log_to(request)
+    async with Ferry(configuration, request.options) as ferry:
+        run = begin(ferry)
+        stopping.stops(run)
+        ferry.outcomes.listeners.append(_log)
+        progress.watch(ferry.outcomes)
+        state = await sync(
+            config=request.described,
+            dry_run=request.dry_run,
+            force=request.force,
+            platforms=[str(platform) for platform in request.platforms.platforms] or None,
+            return_state=True,
+        )
+        status = state.type.value.lower()
+        if status not in ("completed", "failed", "cancelled"):
+            print(f"imageferry: the run ended unexpectedly: {state.message}", file=sys.stderr)
+        report = ferry.outcomes.report(status, str(state.state_details.flow_run_id))
+
+        def say(recorded: int, awaited: int) -> None:
+            progress.say(f"Prefect's server has recorded {recorded:,} of {words.count(awaited, 'task run')}")
+
+        missing = await run.history.complete(say)
+        await drain()
+        return report, missing
+
+
+def _log_to(request: Request) -> None:
+    """Send the engine's log to the file, or to standard error. Called after prefect has set up logging."""
+    level = (request.log_level or ("info" if request.log else "warning")).upper()
+    handler = logging.FileHandler(request.log) if request.log else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setLevel(level)
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(min(logging.getLevelName(level), logging.INFO))
+    if request.log:
+        logging.getLogger().addHandler(handler)
+
+
+def _log(image: ImageOutcome) -> None:
+    level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
+
+    logger.log(level, "%s", line(image))
+
+
+def _write(request: Request, report: Report) -> None:
+    to_stdout = request.report is not None and str(request.report) == "-"
+    if request.report:
+        files.write_report(report, request.report)
+    if request.output_success_images:
+        files.write_copied(report, request.output_success_images, request.output_images_format)
+    if request.output_failed_images:
+        files.write_failed(report, request.output_failed_images, request.output_images_format)
+    summary.show(report, Console(stderr=to_stdout, highlight=False))

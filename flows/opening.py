@@ -1,0 +1,41 @@
+"""The engine for a flow: the one that its caller has opened, or one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from imageferry.config import Files, load
+from imageferry.copy.ferry import Ferry
+from imageferry.copy.options import Options
+from imageferry.selection import PlatformFilter
+from tasks.blobs import move_as_task
+from tasks.current import Current, find_current, set_current
+from tasks.logs import drop_known_tracebacks
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    config: str, *, force: bool = False, dry_run: bool = False, platforms: Sequence[str] | None = None
+) -> AsyncIterator[Current]:
+    """Give the run of this context, or open one for the configuration file and close it at the end.
+
+    Raises ``ConfigurationError`` for a file that cannot be used.
+    """
+    run = find_current()
+    if run is not None:
+        yield run
+        return
+    options = Options(force=force, dry_run=dry_run, platforms=PlatformFilter.parse(platforms or ()))
+    async with Ferry(load(Files(config=Path(config))), options) as ferry:
+        yield begin(ferry)
+
+
+def begin(ferry: Ferry) -> Current:
+    """Make this engine the one of the run, with its blobs moved as tasks."""
+    drop_known_tracebacks()
+    ferry.deliveries.move = move_as_task
+    run = Current(ferry)
+    set_current(run)
+    return run

@@ -1,0 +1,113 @@
+"""A Prefect server of our own, for runs where the user has none: started early, stopped with the run.
+
+As a program (``python -m flows.server FD``) it serves on an inherited socket until its standard input ends, so that it
+never outlives the run that started it, not even one that was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from flows.settings import own_environment
+
+#: Seconds in which the server must answer; its first start makes the database.
+START_LIMIT = 180.0
+STOP_LIMIT = 10.0
+
+
+class ServerError(Exception):
+    """The server did not come up. The text says what it printed last."""
+
+
+class LocalServer:
+    """A server in a process of its own, with its database in Prefect's home."""
+
+    def __init__(self) -> None:
+        # Bound here, so that no other process can take the port meanwhile; clients that come early wait.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        self.api_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(self._socket.fileno())],
+            env=_environment(self.api_url),
+            pass_fds=[self._socket.fileno()],
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            # An interrupt at the terminal is for the run, which still has its history to write.
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self, on_wait: Callable[[float], None] = lambda seconds: None) -> None:
+        """Wait until the server answers. ``on_wait`` is told the seconds waited. Raises ``ServerError``."""
+        begun = time.monotonic()
+        with httpx.Client(trust_env=False) as client:
+            while (waited := time.monotonic() - begun) < START_LIMIT:
+                on_wait(waited)
+                if self._process.poll() is not None:
+                    raise ServerError(f"Prefect's server ended with status {self._process.returncode}:\n{self._tail()}")
+                try:
+                    if client.get(f"{self.api_url}/health", timeout=1.0).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    time.sleep(0.02)
+        raise ServerError(f"Prefect's server did not answer within {START_LIMIT:.0f} s:\n{self._tail()}")
+
+    def stop(self) -> None:
+        """End the server: in order, and after ``STOP_LIMIT`` seconds by force."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._socket.close()
+        self._output.close()
+
+    def _tail(self) -> str:
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")[-2000:]
+
+
+def _environment(api_url: str) -> dict[str, str]:
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = own_environment()
+    paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
+    return environment | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_UI_ENABLED": "0",
+        # What Prefect's own ephemeral server is told.
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+    }
+
+
+def serve(descriptor: int) -> None:
+    """Serve Prefect's API on the socket until standard input ends."""
+    import uvicorn  # noqa: PLC0415 - only the server's process needs it
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on"))
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+
+    threading.Thread(target=watch, daemon=True).start()
+    server.run(sockets=[socket.socket(fileno=descriptor)])
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

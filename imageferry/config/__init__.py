@@ -1,0 +1,22 @@
+"""The configuration of a run: read, checked, and told all faults of at once."""
+
+from imageferry.config.docker import CredentialHelperError, docker_access
+from imageferry.config.faults import ConfigurationError, Fault
+from imageferry.config.loading import Files, find_files, load, load_text
+from imageferry.config.models import Access, Configuration, Destination, Rule, Source
+
+__all__ = [
+    "Access",
+    "Configuration",
+    "ConfigurationError",
+    "CredentialHelperError",
+    "Destination",
+    "Fault",
+    "Files",
+    "Rule",
+    "Source",
+    "docker_access",
+    "find_files",
+    "load",
+    "load_text",
+]

@@ -1,0 +1,188 @@
+"""The entries of ``auth``: whose registry each is for, and how that one is reached."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from imageferry.config.document import Document, KeyPath, kind
+from imageferry.config.environment import VariableError, whole_value
+from imageferry.config.models import Access
+from imageferry.config.shape import AccessShape, shaped
+from imageferry.errors import ReferenceError
+from imageferry.reference import DOCKER_HUB, check_registry, check_repository
+
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+_FILES = ("ca_file", "client_cert", "client_key")
+
+
+def normal_key(text: str) -> str:
+    """Give ``registry`` or ``registry/namespace`` for a key as people and docker write it.
+
+    Takes ``quay.io``, ``quay.io/team/``, ``https://index.docker.io/v1/``; raises ``ReferenceError``.
+    """
+    rest = _SCHEME.sub("", text.strip(), count=1)
+    host, _, namespace = rest.rstrip("/").partition("/")
+    if not host:
+        raise ReferenceError("the registry is missing: expected registry or registry/namespace, such as quay.io/team")
+    if "@" in host:
+        raise ReferenceError("a registry has no user name in it: use the keys username and password")
+    registry = check_registry(host)
+    if not has_host_form(registry):
+        raise ReferenceError(
+            f"{host!r} is not a registry's host: it has no . and no port ({DOCKER_HUB}/{host}?)",
+        )
+    # "/v1/" is the API of the old registry, which docker login writes after the host.
+    if not namespace or (namespace in ("v1", "v2") and (rest != text.strip() or registry == DOCKER_HUB)):
+        return registry
+    return f"{registry}/{check_repository(namespace)}"
+
+
+def has_host_form(registry: str) -> bool:
+    """Whether a reference that begins with this reads it as a registry."""
+    return "." in registry or ":" in registry or registry == "localhost"
+
+
+def read_access(
+    document: Document,
+    path: KeyPath,
+    environment: Mapping[str, str],
+    folder: Path,
+) -> dict[str, Access]:
+    """Give the entries of the mapping at ``path`` by their normal keys; reports what is wrong with them."""
+    found: dict[str, Access] = {}
+    written: dict[str, str] = {}
+    entries = document.at(path)
+    if not isinstance(entries, dict):
+        document.report(path, f"is {kind(entries)}: expected a mapping of registries to username, password and such")
+        return found
+    for key in entries:
+        inner = (*path, key)
+        try:
+            name = normal_key(key)
+        except ReferenceError as error:
+            document.report(inner, str(error), at_key=True)
+            name = ""
+        if name and name in written:
+            first = document.key_mark((*path, written[name]))
+            same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}"
+            document.report(inner, same, at_key=True)
+        written.setdefault(name, key)
+        shape = shaped(document, inner, AccessShape)
+        if shape is not None:
+            access = _Entry(document, inner, shape, environment, folder).read()
+            found.setdefault(name, access)
+    return found
+
+
+class _Entry:
+    """One entry while it is checked."""
+
+    def __init__(
+        self,
+        document: Document,
+        path: KeyPath,
+        shape: AccessShape,
+        environment: Mapping[str, str],
+        folder: Path,
+    ) -> None:
+        self._document, self._path, self._shape = document, path, shape
+        self._environment, self._folder = environment, folder
+
+    def read(self) -> Access:
+        """Fill in variables, find the files, and check what belongs together."""
+        self._check_pairs()
+        return Access(
+            username=self._secret("username"),
+            password=self._secret("password"),
+            identity_token=self._secret("identity_token"),
+            insecure=self._shape.insecure,
+            ca_file=self._file("ca_file"),
+            client_cert=self._file("client_cert"),
+            client_key=self._file("client_key"),
+            proxy=self._proxy(),
+        )
+
+    def _written(self, key: str) -> str:
+        # An empty text is how image-syncer's files say "none".
+        return getattr(self._shape, key) or ""
+
+    def _check_pairs(self) -> None:
+        username, password, token = (self._written(key) for key in ("username", "password", "identity_token"))
+        if token and (username or password):
+            self._fault("identity_token", "excludes username and password: give the one or the other")
+        elif username and not password:
+            self._fault("username", "has no password: give both, or neither for anonymous access")
+        elif password and not username:
+            self._fault("password", "has no username: give both, or neither for anonymous access")
+        if self._written("client_key") and not self._written("client_cert"):
+            self._fault("client_key", "has no client_cert: a key is of use only with its certificate")
+
+    def _value(self, key: str) -> str:
+        try:
+            return whole_value(self._written(key), self._environment)
+        except VariableError as error:
+            self._fault(key, str(error))
+            return ""
+
+    def _secret(self, key: str) -> SecretStr | None:
+        value = self._value(key)
+        return SecretStr(value) if value else None
+
+    def _file(self, key: str) -> Path | None:
+        written = getattr(self._shape, key)
+        if written is None:
+            return None
+        if not written:
+            self._fault(key, "is empty: expected the path of a PEM file, or leave the key out")
+        value = self._value(key)
+        if not value:
+            return None
+        path = self._folder / Path(value).expanduser()
+        problem = _unreadable(path)
+        if problem:
+            self._fault(
+                key,
+                f"{written!r} {problem}: expected a PEM file (a relative path starts at this file's folder)",
+            )
+        return path
+
+    def _proxy(self) -> SecretStr | None:
+        if self._shape.proxy == "":
+            self._fault("proxy", "is empty: expected http://host:port, or leave the key out")
+        value = self._value("proxy")
+        if not value:
+            return None
+        if not _is_proxy(value):
+            self._fault(
+                "proxy",
+                "is not a proxy's address: expected http://host:port or http://user:password@host:port",
+            )
+        return SecretStr(value)
+
+    def _fault(self, key: str, problem: str) -> None:
+        self._document.report((*self._path, key), problem)
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _unreadable(path: Path) -> str:
+    try:
+        if path.is_dir():
+            return "is a directory"
+        if not path.exists():
+            return "does not exist"
+        return "" if os.access(path, os.R_OK) else "cannot be read: no permission"
+    except (OSError, ValueError, RuntimeError):
+        return "is not a path"

@@ -1,0 +1,85 @@
+"""The registry and the namespace of the rules whose destination is ``""``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from imageferry.config.access import has_host_form
+from imageferry.config.document import Document
+from imageferry.config.faults import Fault
+from imageferry.config.shape import DefaultsShape, shaped
+from imageferry.errors import ReferenceError
+from imageferry.reference import check_registry, check_repository
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Where a rule goes whose destination is ``""``. ``unusable``: there was a fault in it, already told."""
+
+    registry: str | None = None
+    namespace: str | None = None
+    unusable: bool = False
+
+
+def read_defaults(
+    document: Document,
+    registry: str | None,
+    namespace: str | None,
+    environment: Mapping[str, str],
+) -> tuple[Defaults, list[Fault]]:
+    """Settle both: flag over environment over the file's ``defaults``; what is empty is not given.
+
+    Faults of the file are reported there, those of a flag or a variable are given.
+    """
+    shape: DefaultsShape | None = DefaultsShape()
+    if isinstance(document.value, dict) and "defaults" in document.value:
+        shape = shaped(document, ("defaults",), DefaultsShape)
+    written = shape or DefaultsShape()
+    settling = _Settling(document, environment, [], bad=shape is None)
+    host = settling.settle("registry", registry, written.registry, _registry)
+    path = settling.settle("namespace", namespace, written.namespace, _namespace)
+    return Defaults(host, path, settling.bad), settling.faults
+
+
+@dataclass(slots=True)
+class _Settling:
+    """Checks the one value of each that counts, and tells a fault where that was given."""
+
+    document: Document
+    environment: Mapping[str, str] = field(repr=False)
+    faults: list[Fault]
+    bad: bool
+
+    def settle(self, key: str, flag: str | None, written: str | None, check: Callable[[str], str]) -> str | None:
+        """Give the value, or None when there is none or it is wrong."""
+        variable = f"DEFAULT_{key.upper()}"
+        set_to = self.environment.get(variable)
+        value = flag or set_to or written
+        if not value:
+            return None
+        try:
+            return check(value)
+        except ReferenceError as error:
+            problem = str(error)
+        self.bad = True
+        if flag:
+            self.faults.append(Fault(f"--{key}", 0, 0, "", problem))
+        elif set_to:
+            # The environment's values are never shown.
+            such_as = "quay.io or x.example:5000" if key == "registry" else "team or team/mirror"
+            self.faults.append(Fault(f"${variable}", 0, 0, "", f"is not a {key}: expected such as {such_as}"))
+        else:
+            self.document.report(("defaults", key), problem)
+        return None
+
+
+def _registry(text: str) -> str:
+    registry = check_registry(text)
+    if not has_host_form(registry):
+        raise ReferenceError(f"{text!r} is not a registry's host: expected host or host:port, such as quay.io")
+    return registry
+
+
+def _namespace(text: str) -> str:
+    return check_repository(text.strip("/"))

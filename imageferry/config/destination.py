@@ -1,0 +1,94 @@
+"""The right side of a rule: ``repo``, ``repo:t1,t2``, or ``""`` for the default one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from imageferry.config.defaults import Defaults
+from imageferry.config.environment import VariableError, filled_in, has_variables
+from imageferry.config.models import Destination, Source
+from imageferry.config.source import Item, RuleError, refuse_scheme, repeat_free_tags, split_items
+from imageferry.errors import ImageferryError
+from imageferry.reference import Reference, split_repository
+
+
+def parse_destination(
+    text: str,
+    source: Source,
+    defaults: Defaults,
+    environment: Mapping[str, str],
+) -> Destination | None:
+    """Read one destination of ``source``; None for ``""`` when the defaults are unusable.
+
+    Raises ``ImageferryError`` that says what is wrong; the value of a variable is never in it.
+    """
+    if not text:
+        return _default(source, defaults)
+    if not has_variables(text):
+        return _parse(text, source)
+    try:
+        return _parse(filled_in(text, environment), source)
+    except VariableError:
+        raise
+    except ImageferryError:
+        names = "its environment variables are filled in"
+    raise RuleError(f"is no destination for this source once {names}: expected registry/repository")
+
+
+def _default(source: Source, defaults: Defaults) -> Destination | None:
+    if defaults.unusable:
+        return None
+    if defaults.registry is None:
+        raise RuleError(
+            '"" means the default registry, and none is known: give --registry, set DEFAULT_REGISTRY, '
+            "or write defaults: {registry: …}",
+        )
+    name = source.repository.repository.rpartition("/")[2]
+    path = "/".join(filter(None, (defaults.registry, defaults.namespace, name)))
+    destination = Destination(Reference(*split_repository(path)))
+    _refuse_itself(destination, source)
+    return destination
+
+
+def _parse(text: str, source: Source) -> Destination:
+    refuse_scheme(text)
+    if ":/" in text:
+        raise RuleError("a destination has no regular expression: the source's tags keep their names")
+    if "$" in text:
+        raise RuleError("a $ is not allowed here: write ${NAME} for an environment variable")
+    repository, items = split_items(text)
+    destination = Destination(Reference(*split_repository(repository)), _targets(items, source))
+    _refuse_itself(destination, source)
+    return destination
+
+
+def _targets(items: list[Item], source: Source) -> tuple[str, ...]:
+    if not items:
+        return ()
+    if not source.items:
+        which = "the tags that match" if source.pattern else "all tags"
+        raise RuleError(f"{which} would end under one name: leave the destination's tag out")
+    if len(items) != len(source.items):
+        if len(items) == 1:
+            raise RuleError(
+                f"{len(source.items)} source tags would end under one name: leave the destination's tag out, "
+                f"or give {len(source.items)}",
+            )
+        raise RuleError(f"has {len(items)} tags for the source's {len(source.items)}: expected as many, or none")
+    repeat_free_tags(items)
+    return tuple(_target(item, copied) for item, copied in zip(items, source.items, strict=True))
+
+
+def _target(item: Item, copied: Reference) -> str:
+    if item.digest and item.digest != copied.digest:
+        other = "has another" if copied.digest else "has none"
+        raise RuleError(f"digest {item.digest} is not the source's, which {other}: expected a tag, or no digest")
+    return item.tag or item.digest or ""
+
+
+def _refuse_itself(destination: Destination, source: Source) -> None:
+    if destination.repository != source.repository:
+        return
+    kept = [each.tag or each.digest for each in source.items]
+    if not destination.targets or any(a == b for a, b in zip(destination.targets, kept, strict=True)):
+        raise RuleError("the rule copies onto itself: source and destination are the same")

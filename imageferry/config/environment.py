@@ -1,0 +1,49 @@
+"""Values that a configuration takes from the environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from imageferry.errors import ImageferryError
+
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+_WHOLE = re.compile(rf"\$(?:\{{(?P<braced>{_NAME})\}}|(?P<bare>{_NAME}))")
+_BRACED = re.compile(rf"\$\{{({_NAME})\}}")
+
+
+class VariableError(ImageferryError):
+    """A variable that is named is not set. Names it, and never shows a value."""
+
+
+def whole_value(text: str, environment: Mapping[str, str]) -> str:
+    """Give the variable's value if the text is wholly ``$NAME`` or ``${NAME}``, else the text.
+
+    Raises ``VariableError`` for a variable that is not set, or set to nothing.
+    """
+    found = _WHOLE.fullmatch(text)
+    if found is None:
+        return text
+    name = found["braced"] or found["bare"]
+    # A bare name may be a password that begins with $: it is shown only if it looks like a variable's.
+    shown = f" {name}" if found["braced"] or name == name.upper() else ""
+    if name not in environment:
+        hint = "" if shown else ": a value that itself begins with $ must come from a variable"
+        raise VariableError(f"the environment variable{shown} is not set{hint}")
+    if not environment[name]:
+        raise VariableError(f"the environment variable{shown} is set to nothing")
+    return environment[name]
+
+
+def has_variables(text: str) -> bool:
+    """Whether there is a ``${NAME}`` in the text."""
+    return _BRACED.search(text) is not None
+
+
+def filled_in(text: str, environment: Mapping[str, str]) -> str:
+    """Give the text with every ``${NAME}`` replaced; raises ``VariableError`` with all that are not set."""
+    missing = sorted({name for name in _BRACED.findall(text) if name not in environment})
+    if missing:
+        verb = "variable {} is" if len(missing) == 1 else "variables {} are"
+        raise VariableError(f"the environment {verb.format(', '.join(missing))} not set")
+    return _BRACED.sub(lambda found: environment[found[1]], text)

@@ -1,0 +1,90 @@
+"""What a configuration says once it is read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from imageferry.reference import Reference
+from imageferry.selection import PlatformFilter, TagPattern
+
+
+class Access(BaseModel):
+    """How one registry, or one namespace of it, is reached: an entry of ``auth``.
+
+    Secrets are ``SecretStr``: they are shown as asterisks wherever this is printed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    username: SecretStr | None = None
+    password: SecretStr | None = None
+    identity_token: SecretStr | None = None
+    insecure: bool = False
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    proxy: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a rule copies: one repository, and in it some tags and digests, those of a pattern, or all.
+
+    ``items`` are references of that repository, each with a tag, a digest or both (``repo:v1@sha256:…``: the
+    digest is what is copied, the tag is its name). ``items`` empty and no ``pattern``: every tag.
+    """
+
+    repository: Reference
+    items: tuple[Reference, ...] = ()
+    pattern: TagPattern | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a rule copies to: one repository, and the names there.
+
+    ``targets`` is empty (the source's tags and digests are kept) or has one tag or digest for each of the
+    source's items, in their order.
+    """
+
+    repository: Reference
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One source and its destinations. ``name`` is the source as written, unique in its configuration."""
+
+    name: str
+    source: Source
+    destinations: tuple[Destination, ...]
+    platforms: PlatformFilter = field(default_factory=PlatformFilter)
+    #: The destinations as they were written, for the file of rules to run again.
+    written: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything a run needs to know. ``access`` maps ``registry[/namespace…]`` to its entry."""
+
+    access: dict[str, Access]
+    rules: tuple[Rule, ...]
+
+    def access_to(self, reference: Reference) -> Access | None:
+        """Give the entry with the longest key that is a leading part of ``registry/repository``."""
+        for key in _prefixes(reference):
+            if key in self.access:
+                return self.access[key]
+        return None
+
+
+def _prefixes(reference: Reference) -> Iterator[str]:
+    """Give ``host/a/b``, ``host/a``, ``host`` for a reference to host/a/b."""
+    name = reference.name
+    while name:
+        yield name
+        name = name.rpartition("/")[0]

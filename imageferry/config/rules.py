@@ -1,0 +1,155 @@
+"""``images`` to rules: a mapping of sources to destinations, or a list of ``{from, to, platforms}``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from imageferry.config.defaults import Defaults
+from imageferry.config.destination import parse_destination
+from imageferry.config.document import Document, KeyPath, kind
+from imageferry.config.models import Destination, Rule, Source
+from imageferry.config.shape import EntryShape, shaped, wrong_type
+from imageferry.config.source import parse_source
+from imageferry.errors import ImageferryError
+from imageferry.reference import Reference
+from imageferry.selection import Platform, PlatformFilter
+
+_FORMS = "a mapping of sources to destinations, or a list of {from, to, platforms}"
+
+
+def read_rules(
+    document: Document,
+    path: KeyPath,
+    defaults: Defaults,
+    environment: Mapping[str, str],
+) -> tuple[Rule, ...]:
+    """Give the rules of the value at ``path``, in their order; reports what is wrong with them."""
+    images = document.at(path)
+    reader = _Reader(document, defaults, environment)
+    if not isinstance(images, (dict, list)):
+        document.report(path, f"is {kind(images)}: expected {_FORMS}")
+    elif not images:
+        document.report(path, f"is empty: expected {_FORMS}")
+    elif isinstance(images, dict):
+        for source in images:
+            reader.add(source, (*path, source), (*path, source))
+    else:
+        for index in range(len(images)):
+            reader.add_entry((*path, index))
+    return tuple(reader.rules)
+
+
+class _Reader:
+    """Reads one rule after another, and knows what those before it write."""
+
+    def __init__(self, document: Document, defaults: Defaults, environment: Mapping[str, str]) -> None:
+        self.rules: list[Rule] = []
+        self._document, self._defaults, self._environment = document, defaults, environment
+        self._names: Counter[str] = Counter()
+        self._writers: dict[tuple[str, str, str], _Writer] = {}
+
+    def add_entry(self, path: KeyPath) -> None:
+        """Add a rule in the form with options."""
+        entry = shaped(self._document, path, EntryShape)
+        if entry is None:
+            return
+        if not isinstance(entry.source, str):
+            inner = (*path, "from")
+            self._document.report(inner, wrong_type(entry.source, "text", inner))
+            return
+        platforms = self._platforms((*path, "platforms"), entry.platforms)
+        self.add(entry.source, (*path, "from"), (*path, "to"), platforms)
+
+    def add(
+        self,
+        text: str,
+        at: KeyPath,
+        to: KeyPath,
+        platforms: PlatformFilter = PlatformFilter(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """Add the rule of the source ``text``, which stands at ``at``, and the destinations at ``to``."""
+        try:
+            source = parse_source(text)
+        except ImageferryError as error:
+            self._document.report(at, str(error), at_key=at == to)
+            return
+        found = {}
+        for path, written in self._written(to):
+            try:
+                destination = parse_destination(written, source, self._defaults, self._environment)
+            except ImageferryError as error:
+                self._document.report(path, str(error))
+                continue
+            # A destination given twice is taken once, as image-syncer does.
+            if destination is not None and destination not in found:
+                found[destination] = written
+                self._refuse_collision(path, source, destination, platforms)
+        self._names[text] += 1
+        # No source ends in ")", so this is nobody else's name.
+        name = text if self._names[text] == 1 else f"{text} ({self._names[text]})"
+        self.rules.append(Rule(name, source, tuple(found), platforms, tuple(found.values())))
+
+    def _written(self, path: KeyPath) -> list[tuple[KeyPath, str]]:
+        """Give the destinations at ``path`` with their own paths, those that are text."""
+        value = self._document.at(path)
+        if isinstance(value, list):
+            if not value:
+                self._document.report(path, "is an empty list: expected at least one destination")
+            pairs: list[tuple[KeyPath, Any]] = [((*path, index), each) for index, each in enumerate(value)]
+        else:
+            pairs = [(path, value)]
+        for inner, each in pairs:
+            if not isinstance(each, str):
+                self._document.report(inner, _not_a_destination(each, inner))
+        return [(inner, each) for inner, each in pairs if isinstance(each, str)]
+
+    def _platforms(self, path: KeyPath, texts: list[str] | None) -> PlatformFilter:
+        if texts is None:
+            if path[-1] in self._document.at(path[:-1]):
+                self._document.report(path, "is nothing: expected a list such as [linux/amd64], or no key for all")
+            return PlatformFilter()
+        if not texts:
+            self._document.report(path, "is empty: expected os/architecture, or leave the key out for all platforms")
+        found = []
+        for index, text in enumerate(texts):
+            try:
+                found.append(Platform.parse(text))
+            except ImageferryError as error:
+                self._document.report((*path, index), str(error))
+        return PlatformFilter(tuple(found))
+
+    def _refuse_collision(
+        self,
+        path: KeyPath,
+        source: Source,
+        destination: Destination,
+        platforms: PlatformFilter,
+    ) -> None:
+        """Report a tag that is written from two sources: the last would win, and nobody would know."""
+        targets = destination.targets or [each.tag or each.digest or "" for each in source.items]
+        for target, copied in zip(targets, source.items, strict=True):
+            if ":" in target:  # a digest: it is the same content, whoever writes it
+                continue
+            written = (destination.repository.registry, destination.repository.repository, target)
+            first = self._writers.get(written)
+            if first is None:
+                self._writers[written] = (copied, platforms, self._document.key_mark(path).line)
+            elif first[:2] != (copied, platforms):
+                what = "another source" if first[0] != copied else "the same source with other platforms"
+                self._document.report(
+                    path, f"writes a tag which line {first[2]} writes from {what}: the last would win"
+                )
+                return
+
+
+_Writer = tuple[Reference, PlatformFilter, int]
+
+
+def _not_a_destination(value: object, path: KeyPath) -> str:
+    if value is None:
+        return 'is nothing: expected a destination, or "" for the default registry'
+    if isinstance(value, dict):
+        return "is a mapping: expected a destination or a list; options are for the form - {from: …, to: …}"
+    return wrong_type(value, "text", path)

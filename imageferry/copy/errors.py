@@ -1,0 +1,27 @@
+"""What a copy ends with when it did not arrive everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from imageferry.errors import ImageferryError
+
+
+class DeliveryError(ImageferryError):
+    """Some destinations did not get a blob or an image; those that are not named here did.
+
+    ``failures`` maps a destination to its error.
+    """
+
+    def __init__(self, what: str, failures: Mapping[str, ImageferryError]) -> None:
+        self.failures = dict(failures)
+        self.transient = any(error.transient for error in failures.values())
+        super().__init__("; ".join(dict.fromkeys(str(error) for error in failures.values())) or what)
+
+
+class BlobFailed(ImageferryError):
+    """A blob could not be brought to a destination, and what may be tried again has been tried."""
+
+
+class SourceFailed(ImageferryError):
+    """Something at the source stops the image: every destination goes without it."""

@@ -1,0 +1,149 @@
+"""One run of the engine: the registries it talks to, what it knows of them, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+
+from imageferry.config import Access, Configuration, Rule, docker_access
+from imageferry.copy.delivery import Deliveries
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.holdings import Holdings
+from imageferry.copy.image import copy_image
+from imageferry.copy.options import Options
+from imageferry.copy.plan import Work, plan_rule
+from imageferry.copy.transfer import Transfer
+from imageferry.errors import ImageferryError
+from imageferry.reference import Reference
+from imageferry.registry import Descriptor, Endpoint, Repository
+from imageferry.report import ImageOutcome, Outcome, Outcomes
+from imageferry.selection import PlatformFilter
+
+
+class Ferry:
+    """Plans rules and copies images. Open it with ``async with``; it belongs to the event loop it is opened in."""
+
+    def __init__(
+        self, configuration: Configuration, options: Options, environment: Mapping[str, str] = os.environ
+    ) -> None:
+        self.configuration = configuration
+        self.options = options
+        self.outcomes = Outcomes()
+        self.holdings = Holdings()
+        self.deliveries = Deliveries(self.holdings, self.outcomes, self.transfer, options.proc)
+        self._environment = environment
+        self._resources = contextlib.AsyncExitStack()
+        self._endpoints: dict[tuple[str, Access | None], Endpoint] = {}
+        self._repositories: dict[tuple[str, bool], Repository] = {}
+        self._described: dict[Reference, asyncio.Task[Descriptor | None]] = {}
+        self._tags: dict[str, asyncio.Task[list[str]]] = {}
+        self._manifest_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def __aenter__(self) -> Ferry:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
+
+    async def plan(self, rule: Rule) -> list[Work]:
+        """Find what a rule has to do: see ``plan_rule``."""
+        return await plan_rule(self, rule)
+
+    async def copy(self, work: Work) -> None:
+        """Copy one image: see ``copy_image``."""
+        await copy_image(self, work)
+
+    async def transfer(self, blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
+        """Move one blob's bytes to the destinations that lack it. Raises ``DeliveryError``."""
+        lacking = [place for place in destinations if not self.holdings.has_blob(place, blob.digest)]
+        try:
+            await Transfer(blob, source, self.outcomes, self.deliveries.sessions).to(lacking)
+        except DeliveryError as error:
+            for place in lacking:
+                if place.name not in error.failures:
+                    self.holdings.add_blob(place, blob.digest)
+            raise
+        for place in lacking:
+            self.holdings.add_blob(place, blob.digest)
+
+    def settle(self, work: Work, place: Reference, outcome: ImageOutcome) -> None:
+        """Note what became of an image at one destination."""
+        work.settled.add(place)
+        self.outcomes.add(outcome)
+
+    def give_up(self, work: Work, error: BaseException) -> None:
+        """Note as failed every destination of the work that is not settled."""
+        failures = error.failures if isinstance(error, DeliveryError) else {}
+        for place in work.destinations:
+            if place not in work.settled:
+                work.settled.add(place)
+                self.note_failure(work.name, str(place), work.platforms, failures.get(str(place), error))
+
+    def note_failure(self, source: str, destination: str, platforms: PlatformFilter, error: BaseException) -> None:
+        """Note an image that failed, with the words that say why."""
+        words = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
+        self.outcomes.add(
+            ImageOutcome(
+                source=source,
+                destination=destination,
+                outcome=Outcome.FAILED,
+                error=words,
+                platforms=[str(platform) for platform in platforms.platforms],
+            )
+        )
+
+    async def source(self, reference: Reference) -> Repository:
+        """Give the repository of a reference to read from. Raises ``ImageferryError``."""
+        return await self._repository(reference, writable=False)
+
+    async def destination(self, reference: Reference) -> Repository:
+        """Give the repository of a reference to write to. Raises ``ImageferryError``."""
+        return await self._repository(reference, writable=True)
+
+    async def describe(self, reference: Reference) -> Descriptor | None:
+        """Ask what a source image is, once a run however many rules name it."""
+
+        async def ask() -> Descriptor | None:
+            repository = await self.source(reference)
+            return await repository.manifests.describe(reference.target)
+
+        if reference not in self._described:
+            self._described[reference] = asyncio.create_task(ask())
+        return await asyncio.shield(self._described[reference])
+
+    async def tags(self, reference: Reference) -> list[str]:
+        """List a source repository's tags, once a run however many rules name it."""
+
+        async def ask() -> list[str]:
+            repository = await self.source(reference)
+            return await repository.tags.all()
+
+        if reference.name not in self._tags:
+            self._tags[reference.name] = asyncio.create_task(ask())
+        return await asyncio.shield(self._tags[reference.name])
+
+    def manifest_lock(self, digest: str) -> asyncio.Lock:
+        """Give the lock under which one manifest is placed, so that tags that share it do not place it twice."""
+        return self._manifest_locks[digest]
+
+    async def _repository(self, reference: Reference, *, writable: bool) -> Repository:
+        key = (reference.name, writable)
+        if key not in self._repositories:
+            access = self.configuration.access_to(reference)
+            if access is None:
+                access = await docker_access(reference.registry, reference.repository, self._environment)
+            if key not in self._repositories:
+                endpoint = await self._endpoint(reference.registry, access)
+                self._repositories[key] = Repository(endpoint, reference.repository, writable=writable)
+        return self._repositories[key]
+
+    async def _endpoint(self, registry: str, access: Access | None) -> Endpoint:
+        key = (registry, access)
+        if key not in self._endpoints:
+            endpoint = Endpoint(registry, access)
+            self._endpoints[key] = endpoint
+            await self._resources.enter_async_context(endpoint)
+        return self._endpoints[key]

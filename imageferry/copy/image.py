@@ -1,0 +1,153 @@
+"""One image to its destinations: blobs first, then the manifests that name them, the tag last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from imageferry.concurrency import for_each
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.platforms import Chosen, choose
+from imageferry.copy.tree import MANIFEST_TYPES, blobs, children, descriptor, read_child
+from imageferry.errors import ImageferryError
+from imageferry.reference import Reference
+from imageferry.registry import Descriptor, Manifest, Repository
+from imageferry.registry.errors import NotFound
+from imageferry.report import ImageOutcome, Outcome
+
+if TYPE_CHECKING:
+    from imageferry.copy.ferry import Ferry
+    from imageferry.copy.plan import Work
+
+#: Children and blobs of one image that are dealt with at the same time.
+AT_ONCE = 16
+
+
+async def copy_image(ferry: Ferry, work: Work) -> None:
+    """Copy one image to the destinations of ``work`` that do not have it yet, and note the outcome of each.
+
+    Raises ``DeliveryError`` for the destinations that failed; nothing is noted for these, so that the work can be
+    done again for them alone.
+    """
+    begun = time.monotonic()
+    remaining = [place for place in work.destinations if place not in work.settled]
+    try:
+        source = await ferry.source(work.source)
+        root = await source.manifests.get(work.source.target)
+        chosen = await choose(root, source, work.platforms)
+        places = {str(place): await ferry.destination(place) for place in remaining}
+    except ImageferryError as error:
+        raise DeliveryError(f"image {work.source}", {str(place): error for place in remaining}) from None
+    if chosen.root is None:
+        for place in remaining:
+            ferry.settle(work, place, ImageOutcome(source=work.name, destination=str(place), outcome=Outcome.SKIPPED))
+        return
+    placing = _Placing(ferry, source, chosen, places)
+    await placing.place(chosen.root, 0, [*places])
+    await asyncio.gather(*(placing.name(chosen.root, place) for place in remaining if str(place) in placing.alive()))
+    for place in remaining:
+        if (key := str(place)) in placing.alive():
+            outcome = ImageOutcome(
+                source=work.name,
+                destination=str(placing.named[key]),
+                outcome=Outcome.COPIED,
+                digest=chosen.root.digest,
+                bytes=placing.sent[key],
+                seconds=round(time.monotonic() - begun, 3),
+            )
+            ferry.settle(work, place, outcome)
+    if placing.failures:
+        raise DeliveryError(f"image {work.source}", placing.failures)
+
+
+class _Placing:
+    """An image on its way. A destination that fails drops out, and the others go on."""
+
+    def __init__(self, ferry: Ferry, source: Repository, chosen: Chosen, places: dict[str, Repository]) -> None:
+        self._ferry = ferry
+        self._source = source
+        self._made = chosen.made
+        self._places = places
+        self.failures: dict[str, ImageferryError] = {}
+        self.sent: defaultdict[str, int] = defaultdict(int)
+        self.named: dict[str, Reference] = {}
+
+    def alive(self, keys: Iterable[str] | None = None) -> list[str]:
+        """Give the destinations that have not failed."""
+        return [key for key in (self._places if keys is None else keys) if key not in self.failures]
+
+    async def place(self, manifest: Manifest, depth: int, keys: list[str]) -> None:
+        """See that all that the manifest names is at its destinations."""
+        try:
+            if manifest.is_index:
+                entries = children(manifest, depth)
+                await for_each(entries, AT_ONCE, lambda entry: self._place_entry(manifest, entry, depth + 1, keys))
+            else:
+                await for_each(blobs(manifest), AT_ONCE, lambda blob: self._deliver(blob, keys))
+        except ImageferryError as error:
+            # What cannot be read fails every destination that needs it.
+            self._fail(keys, error)
+
+    async def name(self, root: Manifest, place: Reference) -> None:
+        """Put the image's own manifest, under its tag or its digest: the last step."""
+        key = str(place)
+        target = place.tag or root.digest
+        self.named[key] = place if place.tag else place.at(root.digest)
+        await self._put(root, target, key)
+
+    async def _place_entry(self, index: Manifest, entry: dict[str, Any], depth: int, keys: list[str]) -> None:
+        child = descriptor(index, entry)
+        async with self._ferry.manifest_lock(child.digest):
+            lacking = [key for key in self.alive(keys) if not await self._has(key, child.digest)]
+            if not lacking:
+                return
+            try:
+                manifest = self._made.get(child.digest) or await read_child(self._source, entry)
+            except NotFound:
+                if entry.get("mediaType") in MANIFEST_TYPES:
+                    raise
+                # An index may name content that is no manifest.
+                await self._deliver(child, lacking)
+                return
+            await self.place(manifest, depth, lacking)
+            await asyncio.gather(*(self._put(manifest, child.digest, key) for key in self.alive(lacking)))
+
+    async def _deliver(self, blob: Descriptor, keys: list[str]) -> None:
+        places = {self._places[key].name: key for key in self.alive(keys)}
+        failures = await self._ferry.deliveries.deliver(blob, self._source, (self._places[k] for k in places.values()))
+        for name, error in failures.items():
+            self._fail([key for key in keys if self._places[key].name == name], error)
+
+    async def _has(self, key: str, digest: str) -> bool:
+        """Whether the destination has a manifest, and with it all that it names."""
+        place, holdings = self._places[key], self._ferry.holdings
+        if holdings.has_manifest(place, digest):
+            return True
+        if self._ferry.options.force or holdings.was_empty(place):
+            return False
+        try:
+            there = await place.manifests.describe(digest) is not None
+        except ImageferryError as error:
+            if error.transient:
+                self._fail([key], error)
+            return False
+        if there:
+            holdings.add_manifest(place, digest)
+        return there
+
+    async def _put(self, manifest: Manifest, target: str, key: str) -> None:
+        place = self._places[key]
+        try:
+            await place.manifests.put(target, manifest)
+        except ImageferryError as error:
+            self._fail([key], error)
+        else:
+            self._ferry.holdings.add_manifest(place, manifest.digest)
+            self.sent[key] += len(manifest.body)
+
+    def _fail(self, keys: Iterable[str], error: ImageferryError) -> None:
+        for key in keys:
+            self.failures.setdefault(key, error)

@@ -1,0 +1,127 @@
+"""The bytes of one blob, from its source to the destinations that lack it: one read feeds them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.outlet import Outlet
+from imageferry.copy.reader import BlobReader
+from imageferry.errors import ImageferryError
+from imageferry.registry import Descriptor, Repository
+from imageferry.registry.errors import NotFound
+from imageferry.registry.uploads import Upload
+from imageferry.report import Outcomes
+from imageferry.words import short
+
+#: Blobs up to this size (bytes) are held in memory and sent in one request, which can be tried again by itself.
+WHOLE_LIMIT = 512 * 1024
+
+Sessions = dict[tuple[str, str], Upload]
+
+
+class Transfer:
+    """Moves one blob. ``sessions`` has the upload sessions that refused mounts have left, and is drained of them."""
+
+    def __init__(self, blob: Descriptor, source: Repository, outcomes: Outcomes, sessions: Sessions) -> None:
+        self._blob = blob
+        self._source = source
+        self._outcomes = outcomes
+        self._sessions = sessions
+        self._failures: dict[str, ImageferryError] = {}
+
+    async def to(self, destinations: Sequence[Repository]) -> None:
+        """Read the blob once and upload it to every destination.
+
+        Raises ``DeliveryError`` that names the destinations which did not get it; an error of the source is one of
+        them all. Nothing is committed unless the bytes hash to the digest.
+        """
+        try:
+            await self._learn_size()
+            if self._blob.size <= WHOLE_LIMIT:
+                await self._whole(destinations)
+            else:
+                await self._streamed(destinations)
+        except ImageferryError as error:
+            self._failures |= {destination.name: error for destination in destinations}
+        finally:
+            self._outcomes.under_way.pop(self._blob.digest, None)
+        if self._failures:
+            raise DeliveryError(f"blob {self._blob.digest}", self._failures)
+
+    async def _learn_size(self) -> None:
+        """Ask for the size where the manifest does not say it (schema 1)."""
+        if self._blob.size < 0:
+            size = await self._source.blobs.size(self._blob.digest)
+            if size is None or size < 0:
+                raise NotFound(f"read blob {short(self._blob.digest)} of {self._source.name}", "it is not there")
+            self._blob = replace(self._blob, size=size)
+
+    async def _whole(self, destinations: Sequence[Repository]) -> None:
+        content = b"".join([piece async for piece in self._pieces()])
+
+        async def send(destination: Repository) -> None:
+            try:
+                upload = await self._session(destination)
+                await upload.put(content)
+            except ImageferryError as error:
+                self._failures[destination.name] = error
+            else:
+                self._sent(len(content))
+
+        await asyncio.gather(*map(send, destinations))
+
+    async def _streamed(self, destinations: Sequence[Repository]) -> None:
+        outlets = await self._open(destinations)
+        committed = False
+        try:
+            async for piece in self._pieces():
+                for outlet in outlets.values():
+                    await outlet.give(piece)
+                if all(outlet.error for outlet in outlets.values()):
+                    break
+            else:
+                await asyncio.gather(*(outlet.finish() for outlet in outlets.values()))
+            await asyncio.gather(*(self._end(name, outlet) for name, outlet in outlets.items()))
+            committed = True
+        finally:
+            if not committed:
+                await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
+
+    async def _open(self, destinations: Sequence[Repository]) -> dict[str, Outlet]:
+        outlets = {}
+        for destination in destinations:
+            try:
+                upload = await self._session(destination)
+            except ImageferryError as error:
+                self._failures[destination.name] = error
+            else:
+                outlets[destination.name] = Outlet(upload, self._blob.size, self._sent)
+        return outlets
+
+    async def _end(self, name: str, outlet: Outlet) -> None:
+        """Commit an upload that went through; leave no session of one that did not."""
+        try:
+            if outlet.error is None:
+                await outlet.upload.commit()
+        except ImageferryError as error:
+            outlet.error = error
+        if outlet.error is not None:
+            self._failures[name] = outlet.error
+            await outlet.drop()
+
+    async def _session(self, destination: Repository) -> Upload:
+        left = self._sessions.pop((destination.name, self._blob.digest), None)
+        return left or await destination.uploads.start(self._blob.digest)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        reader = BlobReader(self._source, self._blob)
+        async for piece in reader.pieces():
+            self._outcomes.totals.bytes_read += len(piece)
+            self._outcomes.under_way[self._blob.digest] = (reader.position, self._blob.size)
+            yield piece
+
+    def _sent(self, count: int) -> None:
+        self._outcomes.totals.bytes_written += count

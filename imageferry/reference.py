@@ -1,0 +1,129 @@
+"""The grammar of image references (distribution specification, "Pulling manifests"; Docker's short names)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from imageferry.errors import ReferenceError
+
+DOCKER_HUB = "docker.io"
+
+#: The names under which Docker Hub is written in configurations and in docker's config.json.
+DOCKER_HUB_NAMES = frozenset(
+    {"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"},
+)
+
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?",
+)
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_NAME_LENGTH = 255
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """A repository of a registry, and in it at most a tag and a digest.
+
+    ``registry`` is a host with an optional port, ``docker.io`` for Docker Hub by any of its names.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read ``[host[:port]/]repository[:tag][@digest]``; no host: Docker Hub, one name ``library/NAME``.
+
+        Raises ``ReferenceError`` that names the part which is wrong.
+        """
+        rest, at, digest = text.partition("@")
+        if at:
+            check_digest(digest)
+        head, slash, last = rest.rpartition("/")
+        last, colon, tag = last.partition(":")
+        if colon:
+            check_tag(tag)
+        registry, repository = split_repository(head + slash + last)
+        return cls(registry, repository, tag if colon else None, digest if at else None)
+
+    @property
+    def name(self) -> str:
+        """``host/repository``, without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def target(self) -> str:
+        """What a manifest is asked for by: the digest where there is one, else the tag."""
+        wanted = self.digest or self.tag
+        if wanted is None:
+            raise ReferenceError(f"{self.name} names no tag and no digest")
+        return wanted
+
+    def at(self, target: str) -> Reference:
+        """The same repository at a tag or a digest (a digest has a colon, a tag never)."""
+        if ":" in target:
+            return replace(self, tag=None, digest=target)
+        return replace(self, tag=target, digest=None)
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.name}{tag}{digest}"
+
+
+def split_repository(text: str) -> tuple[str, str]:
+    """Split ``[host[:port]/]repository`` into registry and repository, both checked.
+
+    The first part is a registry when it has a ``.`` or a ``:`` or is ``localhost`` (Docker's rule).
+    """
+    first, slash, rest = text.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        first, rest = DOCKER_HUB, text
+    registry = check_registry(first)
+    if registry == DOCKER_HUB and rest and "/" not in rest:
+        rest = f"library/{rest}"
+    return registry, check_repository(rest)
+
+
+def check_registry(host: str) -> str:
+    """Give the registry's name as it is used from here: lower case, ``docker.io`` for Docker Hub's names."""
+    found = _HOST.fullmatch(host)
+    if found is None or not 0 < int(found["port"] or 1) < 65536:
+        raise ReferenceError(f"{host!r} is not a registry: expected host or host:port, such as quay.io")
+    host = host.lower()
+    return DOCKER_HUB if host in DOCKER_HUB_NAMES else host
+
+
+def check_repository(name: str) -> str:
+    """Give the name back if it is a repository's by the distribution specification's grammar."""
+    if not name:
+        raise ReferenceError("the repository is missing: expected registry/namespace/repository")
+    if _REPOSITORY.fullmatch(name) is None or len(name) > _NAME_LENGTH:
+        why = " (upper case is not allowed)" if name != name.lower() else ""
+        raise ReferenceError(
+            f"{name!r} is not a repository{why}: expected parts of a-z, 0-9 and . _ - between slashes, "
+            f"{_NAME_LENGTH} characters at most",
+        )
+    return name
+
+
+def check_tag(tag: str) -> str:
+    """Give the tag back if it is one by the distribution specification's grammar."""
+    if _TAG.fullmatch(tag) is None:
+        raise ReferenceError(f"{tag!r} is not a tag: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most")
+    return tag
+
+
+def check_digest(digest: str) -> str:
+    """Give the digest back if it is well formed (image specification, "Digests"); sha256 and sha512."""
+    algorithm, _, encoded = digest.partition(":")
+    length = {"sha256": 64, "sha512": 128}.get(algorithm)
+    if length is None:
+        raise ReferenceError(f"{digest!r} is not a digest: expected sha256: or sha512: before its digits")
+    if re.fullmatch(rf"[0-9a-f]{{{length}}}", encoded) is None:
+        raise ReferenceError(f"{digest!r} is not a digest: expected {algorithm}: and {length} of 0-9 a-f")
+    return digest

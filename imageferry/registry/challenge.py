@@ -1,0 +1,38 @@
+"""The challenges of a 401 answer (RFC 9110, 11.6.1; distribution's token authentication specification)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a grammar, not a secret
+_PARAMETER = re.compile(rf"\s*({_TOKEN})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,]*))\s*(?:,|$)")
+_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)(?!\s*=)")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One way in which a registry wants to be shown who asks; ``scheme`` and the parameters' names in lower case."""
+
+    scheme: str
+    parameters: dict[str, str]
+
+
+def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
+    """Read every challenge of every ``WWW-Authenticate`` header; one answer may have several, on one line or more."""
+    return [challenge for header in headers for challenge in _parse(header)]
+
+
+def _parse(header: str) -> list[Challenge]:
+    challenges: list[Challenge] = []
+    position = 0
+    while (scheme := _SCHEME.match(header, position)) is not None:
+        position = scheme.end()
+        parameters: dict[str, str] = {}
+        while (found := _PARAMETER.match(header, position)) is not None:
+            quoted = found[2]
+            parameters[found[1].lower()] = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else found[3]
+            position = found.end()
+        challenges.append(Challenge(scheme[1].lower(), parameters))
+    return challenges

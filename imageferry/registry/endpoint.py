@@ -1,0 +1,172 @@
+"""One registry over HTTP: where it is, and one exchange with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+import httpx
+
+from imageferry.config.models import Access
+from imageferry.reference import DOCKER_HUB
+from imageferry.registry.auth import SCOPES, RegistryAuth
+from imageferry.registry.errors import (
+    ERROR_BODY_LIMIT,
+    BadAnswer,
+    RegistryError,
+    Unreachable,
+    Untrusted,
+    error_for,
+)
+from imageferry.registry.hosts import is_internal
+from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, causes, in_memory, open_client
+
+#: Docker Hub is written docker.io and spoken to here.
+_DOCKER_HUB_HOST = "registry-1.docker.io"
+
+
+class Endpoint:
+    """The HTTP side of one registry and one set of credentials; made for a run, closed with it.
+
+    Its clients belong to the event loop in which it is first used.
+    """
+
+    def __init__(self, registry: str, access: Access | None = None) -> None:
+        self.registry = registry
+        self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
+        self._insecure = access is not None and access.insecure
+        self._auth = RegistryAuth(access, may_be_plain=self._insecure)
+        self._origin: httpx.URL | None = None
+        self._probing = asyncio.Lock()
+        try:
+            self._client = open_client(access, self._auth, asyncio.Semaphore(REQUESTS_AT_ONCE))
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise Untrusted(f"reach {registry}", f"its TLS files cannot be used: {error}") from None
+        self._client.event_hooks = {"request": [self._check_host]}
+
+    async def __aenter__(self) -> Endpoint:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def send(
+        self,
+        method: str,
+        path: str | httpx.URL,
+        *,
+        action: str,
+        scopes: tuple[str, ...] = (),
+        headers: Mapping[str, str] | None = None,
+        content: bytes | httpx.AsyncByteStream | None = None,
+        limit: int = ERROR_BODY_LIMIT,
+    ) -> httpx.Response:
+        """Send one request and read the whole answer, of at most ``limit`` bytes, whatever its status.
+
+        ``path`` is an absolute path at the registry or a whole URL; ``action`` says what it is for, in an error.
+        Raises ``Unreachable``, ``Untrusted``, ``BadAnswer`` or what the login raises.
+        """
+        async with self.stream(method, path, action=action, scopes=scopes, headers=headers, content=content) as answer:
+            with self.in_words(action):
+                whole = await in_memory(answer, limit)
+        if len(whole.content) > limit and whole.is_success:
+            raise BadAnswer(action, f"{self.host} answers with more than {limit:,} bytes")
+        return whole
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str | httpx.URL,
+        *,
+        action: str,
+        scopes: tuple[str, ...] = (),
+        headers: Mapping[str, str] | None = None,
+        content: bytes | httpx.AsyncByteStream | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """Send one request and leave the body of the answer to be read within the context."""
+        url = (await self.origin(action)).join(path)
+        request = self._client.build_request(
+            method,
+            url,
+            headers=headers,
+            content=content,
+            extensions={SCOPES: scopes},
+        )
+        with self.in_words(action):
+            response = await self._client.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def origin(self, action: str) -> httpx.URL:
+        """Give the registry's address; with ``insecure`` find out once whether it speaks TLS or plain HTTP."""
+        if self._origin is None:
+            async with self._probing:
+                if self._origin is None:
+                    scheme = await self._probe(action) if self._insecure else "https"
+                    self._origin = httpx.URL(f"{scheme}://{self.host}")
+                    self._auth.belongs_to(self._origin)
+        return self._origin
+
+    async def _probe(self, action: str) -> str:
+        for scheme in ("https", "http"):
+            try:
+                await self._client.get(
+                    f"{scheme}://{self.host}/v2/", auth=None, follow_redirects=False, extensions={ONCE: True}
+                )
+            except (httpx.TransportError, ssl.SSLError) as error:
+                last = error
+            else:
+                return scheme
+        raise Unreachable(action, f"{self.host} does not answer, neither HTTPS nor HTTP: {_words(last)}") from None
+
+    async def _check_host(self, request: httpx.Request) -> None:
+        """Refuse to follow an answer to an address inside this machine's network."""
+        if is_internal(request.url.host) and not is_internal(self.host.rpartition(":")[0] or self.host):
+            raise BadAnswer(f"follow {self.host}", f"it leads to {request.url.host}, inside this machine's network")
+
+    @contextlib.contextmanager
+    def in_words(self, action: str) -> Iterator[None]:
+        """Turn httpx's errors, which carry requests with credentials, into the engine's own, for what is done within."""
+        try:
+            yield
+        except RegistryError:
+            raise
+        except httpx.TooManyRedirects:
+            raise BadAnswer(action, f"{self.host} redirects without end") from None
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise BadAnswer(action, f"{self.host} leads to an address that is none: {_words(error)}") from None
+        except (httpx.TransportError, ssl.SSLError) as error:
+            raise self._transport_error(action, error) from None
+
+    def _transport_error(self, action: str, error: Exception) -> RegistryError:
+        chain = list(causes(error))
+        words = _words(error)
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain):
+            advice = "give its ca_file in auth, or insecure: true"
+            return Untrusted(action, f"the certificate of {self.host} does not verify: {words}", advice=advice)
+        if any(isinstance(cause, ssl.SSLError) for cause in chain):
+            advice = "if it speaks plain HTTP, set insecure: true for it in auth"
+            return Untrusted(action, f"{self.host} does not speak TLS: {words}", advice=advice)
+        return Unreachable(action, f"{self.host} broke off or did not answer: {words}")
+
+
+def _words(error: BaseException) -> str:
+    """Say an exception in words, also one whose text is empty."""
+    if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+        return "no data in time"
+    return str(error) or type(error).__name__
+
+
+def check(response: httpx.Response, action: str, host: str, *expected: int) -> httpx.Response:
+    """Give the answer back if its status is an expected one, else raise the error that it means."""
+    if response.status_code in expected:
+        return response
+    if response.status_code < 400:
+        reason = f"{host} answered {response.status_code}, expected {' or '.join(map(str, expected))}"
+        raise BadAnswer(action, reason, advice="check that a registry is served there", status=response.status_code)
+    raise error_for(response, action, host)

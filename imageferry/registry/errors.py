@@ -1,0 +1,125 @@
+"""What can go wrong at a registry, in words a person can act on.
+
+None of these holds a request, a response or a header: an ``httpx`` error would carry the credentials with it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from imageferry.errors import ImageferryError
+from imageferry.words import printable
+
+#: How much of an error's body is read, in bytes.
+ERROR_BODY_LIMIT = 64 * 1024
+
+#: Statuses that may be gone at the next try (RFC 9110; registries send 429 for their limits).
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class RegistryError(ImageferryError):
+    """A registry did not do what was asked.
+
+    ``action`` is what was tried ("read manifest quay.io/a/b:v1"), ``reason`` why it failed, ``advice`` what to do.
+    ``status`` is the HTTP status where there was an answer, ``codes`` the error codes in it (distribution
+    specification, "Error Codes").
+    """
+
+    def __init__(
+        self,
+        action: str,
+        reason: str,
+        *,
+        advice: str = "",
+        status: int | None = None,
+        codes: tuple[str, ...] = (),
+    ) -> None:
+        self.action, self.reason, self.advice = action, reason, advice
+        self.status, self.codes = status, codes
+        super().__init__(f"cannot {action}: {reason}" + (f"; {advice}" if advice else ""))
+
+
+class Unreachable(RegistryError):
+    """No answer: the name does not resolve, the connection is refused or breaks, or nothing comes in time."""
+
+    transient = True
+
+
+class Untrusted(RegistryError):
+    """The TLS certificate does not verify, or the other side does not speak TLS."""
+
+
+class Unauthorized(RegistryError):
+    """401: the credentials are missing or wrong."""
+
+
+class LoginFailed(Unauthorized):
+    """The token server gives no token for these credentials."""
+
+
+class Forbidden(RegistryError):
+    """403: the credentials are known and do not suffice, or a quota or policy refuses."""
+
+
+class NotFound(RegistryError):
+    """404: no such repository, manifest, blob or upload session."""
+
+
+class Refused(RegistryError):
+    """Another 4xx answer: the same request will be refused again."""
+
+
+class Unavailable(RegistryError):
+    """408, 429 or 5xx: the registry may answer later."""
+
+    transient = True
+
+
+class BadAnswer(RegistryError):
+    """An answer that is not what the distribution specification says: no registry speaks at this address."""
+
+
+class DigestMismatch(RegistryError):
+    """Bytes do not hash to their digest, or are more or fewer than their descriptor says."""
+
+
+def error_for(response: httpx.Response, action: str, host: str) -> RegistryError:
+    """Make the error for an answer whose body has been read (as far as ``ERROR_BODY_LIMIT``)."""
+    status = response.status_code
+    codes, said = _entries(response)
+    reason = f"{host} answered {status} {response.reason_phrase}".rstrip()
+    if said:
+        reason += f" ({said})"
+    kind, advice = _kind(status, codes, host)
+    return kind(action, reason, advice=advice, status=status, codes=codes)
+
+
+def _kind(status: int, codes: tuple[str, ...], host: str) -> tuple[type[RegistryError], str]:
+    if status in TRANSIENT_STATUSES and "NAME_UNKNOWN" not in codes:
+        advice = "its request limit is reached: try later or with an account" if status == 429 else ""
+        return Unavailable, advice
+    if status == 401:
+        return Unauthorized, f"check the username and password for {host}, and that the repository exists"
+    if status == 403:
+        return Forbidden, "check that this account may do it, and quotas and policies there"
+    if status == 404 or "NAME_UNKNOWN" in codes:
+        return NotFound, ""
+    return Refused, ""
+
+
+def _entries(response: httpx.Response) -> tuple[tuple[str, ...], str]:
+    """Give the codes and the words of ``{"errors": [{"code", "message", "detail"}]}``; empty where it is not that."""
+    try:
+        errors = json.loads(response.content[:ERROR_BODY_LIMIT])["errors"]
+        found = [(_text(entry.get("code")), _text(entry.get("message"))) for entry in errors]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, httpx.ResponseNotRead):
+        return (), ""
+    codes = tuple(code for code, _ in found if code)
+    return codes, printable("; ".join(f"{code}: {message}".strip(": ") for code, message in found))[:500]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,73 @@
+"""The tags of one repository, page by page (distribution specification, "Listing Tags")."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import httpx
+
+from imageferry.registry.endpoint import check
+from imageferry.registry.errors import BadAnswer
+
+if TYPE_CHECKING:
+    from imageferry.registry.repository import Repository
+
+#: Tags asked for at once: ECR allows no more. Some answer with pages of their own size.
+PAGE = 1000
+_PAGE_LIMIT = 16 * 1024 * 1024
+_LINK_NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel=\"?next\"?", re.IGNORECASE)
+
+
+class Tags:
+    """The tags of one repository."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def all(self) -> list[str]:
+        """Give every tag, each once, in the registry's order. Raises ``RegistryError``."""
+        tags: dict[str, None] = {}
+        async for page in self.pages():
+            tags.update(dict.fromkeys(page))
+        return [*tags]
+
+    async def pages(self) -> AsyncIterator[list[str]]:
+        """Give the tags a page at a time; ends where there is no next page, or one that was read already."""
+        repository = self._repository
+        action = f"list tags of {repository.name}"
+        url = httpx.URL(repository.path("tags/list"), params={"n": PAGE})
+        seen: set[str] = set()
+        while str(url) not in seen:
+            seen.add(str(url))
+            answer = await repository.send("GET", url, action=action, limit=_PAGE_LIMIT)
+            check(answer, action, repository.host, 200)
+            yield _tags(answer, action, repository.host)
+            following = _next(answer.headers, url)
+            if following is None:
+                return
+            url = following
+
+
+def _tags(answer: httpx.Response, action: str, host: str) -> list[str]:
+    try:
+        tags = json.loads(answer.content)["tags"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        tags = ""
+    # Harbor and docker/distribution answer null for a repository that lost its last tag.
+    if tags is None:
+        return []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise BadAnswer(action, f"{host} gave no list of tags", advice="check that a registry is served there")
+    return tags
+
+
+def _next(headers: httpx.Headers, url: httpx.URL) -> httpx.URL | None:
+    """Give path and query of the next page. Its host is dropped: behind a proxy, registries name one of their own."""
+    found = _LINK_NEXT.search(headers.get("link", ""))
+    if found is None:
+        return None
+    link = url.join(found[1])
+    return httpx.URL(path=link.path, query=link.query)

@@ -1,0 +1,224 @@
+"""The HTTP client of one registry: aiohttp beneath httpx, large reads, one exchange tried again where it may heal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import logging
+import random
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
+
+from imageferry import __version__
+from imageferry.config.models import Access
+from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES
+from imageferry.registry.proxies import environment_proxies
+
+logger = logging.getLogger(__name__)
+
+USER_AGENT = f"imageferry/{__version__}"
+
+#: How much of a blob is read at once, in bytes: aiohttp's default of 16 KiB costs twice the CPU.
+READ_SIZE = 1024 * 1024
+
+#: Short exchanges under way at one registry at the same time; streams of blobs are bounded elsewhere.
+REQUESTS_AT_ONCE = 32
+
+#: Tries of one exchange, and the longest pause between two of them, in seconds.
+ATTEMPTS = 4
+LONGEST_PAUSE = 60.0
+
+#: The extension of a request that is sent once, whatever the answer.
+ONCE = "imageferry.once"
+
+TIMEOUT = httpx.Timeout(connect=20.0, read=60.0, write=60.0, pool=None)
+
+
+class StreamingTransport(AiohttpTransport):
+    """aiohttp as httpx's transport, with buffers for blobs and nothing done to bodies or cookies on the way."""
+
+    def __init__(self, context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> None:
+        super().__init__(verify=context, proxy=proxy, trust_env=False, client=self._session)
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self.ssl_context, limit=0, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=READ_SIZE,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the body of the answer is read as ``READ_SIZE`` pieces."""
+        response = await super().handle_async_request(request)
+        if isinstance(response.stream, AiohttpResponseStream):
+            response.stream.CHUNK_SIZE = READ_SIZE
+        return response
+
+
+class PatientTransport(httpx.AsyncBaseTransport):
+    """Bounds the exchanges under way, and tries again those that can be sent twice.
+
+    A request with a streamed body is sent once, outside the bound: its blob is retried as a whole.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, slots: asyncio.Semaphore) -> None:
+        self._inner = inner
+        self._slots = slots
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send; on a broken connection, 408, 429 or 5xx wait (``Retry-After`` where given) and send again."""
+        if not is_replayable(request) or request.extensions.get(ONCE):
+            return await self._inner.handle_async_request(request)
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=_pause,
+            retry=retry_if_exception(_may_reach) | retry_if_result(_may_heal),
+            before_sleep=_log_pause,
+            retry_error_callback=_last_outcome,
+        )
+        response: httpx.Response = await retrying(self._once, request)
+        return response
+
+    async def _once(self, request: httpx.Request) -> httpx.Response:
+        async with self._slots:
+            response = await self._inner.handle_async_request(request)
+        if response.status_code in TRANSIENT_STATUSES:
+            # Read here so that the connection is free for the next try.
+            return await in_memory(response, ERROR_BODY_LIMIT)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
+async def in_memory(response: httpx.Response, limit: int) -> httpx.Response:
+    """Give the answer with its body in memory, cut where it is longer than ``limit`` bytes, and let its stream go."""
+    if response.is_closed:
+        return response
+    body = bytearray()
+    async for piece in response.stream:  # type: ignore[union-attr]
+        body += piece
+        if len(body) > limit:
+            break
+    await response.aclose()
+    whole = httpx.Response(
+        response.status_code, headers=response.headers, content=bytes(body), extensions=response.extensions
+    )
+    with contextlib.suppress(RuntimeError):
+        # An answer that has not passed the client yet knows no request.
+        whole.request = response.request
+    return whole
+
+
+def is_replayable(request: httpx.Request) -> bool:
+    """Whether the request's body is in memory, so that it can be sent a second time."""
+    return isinstance(request.stream, httpx.ByteStream)
+
+
+def _may_reach(error: BaseException) -> bool:
+    # Another try does not make a certificate good, nor TLS of plain HTTP.
+    return isinstance(error, httpx.TransportError) and not any(isinstance(c, ssl.SSLError) for c in causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an exception and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _may_heal(response: httpx.Response) -> bool:
+    # Quay and Nexus answer 500 NAME_UNKNOWN for a repository that does not exist yet: final.
+    return response.status_code in TRANSIENT_STATUSES and b"NAME_UNKNOWN" not in response.content
+
+
+def _last_outcome(state: RetryCallState) -> Any:
+    assert state.outcome is not None
+    return state.outcome.result()
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds to wait: what the registry asks for, else exponential with full jitter, so that tasks spread out."""
+    longest: float = min(0.5 * 2 ** (state.attempt_number - 1), LONGEST_PAUSE)
+    backoff = random.uniform(0.25, 1.0) * longest  # noqa: S311 - jitter, not a secret
+    if state.outcome is None or state.outcome.failed:
+        return backoff
+    asked = retry_after(state.outcome.result().headers)
+    return backoff if asked is None else min(max(asked, backoff), LONGEST_PAUSE)
+
+
+def retry_after(headers: httpx.Headers) -> float | None:
+    """Give the seconds of a ``Retry-After``, which is a number or a date (RFC 9110, 10.2.3); None without one."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _log_pause(state: RetryCallState) -> None:
+    request: httpx.Request = state.args[0]
+    assert state.outcome is not None
+    assert state.next_action is not None
+    why = str(state.outcome.exception()) if state.outcome.failed else str(state.outcome.result().status_code)
+    logger.info(
+        "%s %s%s: %s; again in %.1f s",
+        request.method,
+        request.url.host,
+        request.url.path,
+        why,
+        state.next_action.sleep,
+    )
+
+
+def open_client(access: Access | None, auth: httpx.Auth, slots: asyncio.Semaphore) -> httpx.AsyncClient:
+    """Make the client of one registry: its TLS context, proxy and limits, kept for the run.
+
+    Raises ``OSError`` or ``ssl.SSLError`` for certificate files that cannot be read.
+    """
+    context = tls_context(access)
+
+    def transport(proxy: str | None) -> PatientTransport:
+        return PatientTransport(StreamingTransport(context, httpx.Proxy(proxy) if proxy else None), slots)
+
+    own = access.proxy.get_secret_value() if access and access.proxy else None
+    mounts = {} if own else {pattern: transport(proxy) for pattern, proxy in environment_proxies().items()}
+    return httpx.AsyncClient(
+        auth=auth,
+        transport=transport(own),
+        mounts=mounts,
+        timeout=TIMEOUT,
+        trust_env=False,
+        follow_redirects=True,
+        max_redirects=5,
+        # A compressed answer would not hash to the digest of what is stored.
+        headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
+    )
+
+
+def tls_context(access: Access | None) -> ssl.SSLContext:
+    """Make the TLS context: the system's authorities and ``ca_file``, the client's certificate, or no check at all."""
+    context = ssl.create_default_context()
+    if access is None:
+        return context
+    if access.ca_file:
+        context.load_verify_locations(access.ca_file)
+    if access.client_cert:
+        context.load_cert_chain(access.client_cert, access.client_key)
+    if access.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,44 @@
+"""Figures and foreign text, as people read them."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def printable(text: str) -> str:
+    """Give the text with control and direction characters escaped: a registry must not write to the terminal."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def size(count: float) -> str:
+    """Give a number of bytes as ``132 MB`` (powers of 1000, as docker and registries show them)."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while count >= 999.5 and len(units) > 1:
+        count /= 1000
+        units.pop(0)
+    unit = units[0]
+    return f"{count:.1f} {unit}" if unit != "B" and count < 9.95 else f"{count:.0f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Give seconds as ``0.4 s``, ``41 s``, ``3 min 5 s`` or ``2 h 7 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Give ``1 image``, ``2 images``, ``1,200 images``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def short(digest: str) -> str:
+    """Give the first twelve hexadecimal digits of a digest, as docker shows them."""
+    return digest.partition(":")[2][:12]

@@ -1,0 +1,42 @@
+"""The task that moves one blob."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from imageferry import words
+from imageferry.reference import Reference
+from imageferry.registry import Descriptor, Repository
+from tasks.current import current
+from tasks.retries import DELAYS, may_heal
+
+
+@task(
+    name="blob",
+    task_run_name="blob {label}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_delay_seconds=DELAYS,
+    retry_jitter_factor=0.3,
+    retry_condition_fn=may_heal,
+)
+async def copy_blob(label: str, digest: str, size: int, source: str, destinations: list[str]) -> int:
+    """Read a blob from one repository and upload it to others that lack it.
+
+    ``label`` is what a person sees of it; ``size`` in bytes, -1 where the manifest does not say it; repositories as ``host/path``. Gives the size. Raises
+    ``DeliveryError``.
+    """
+    ferry = current().ferry
+    places = [await ferry.destination(Reference.parse(place)) for place in destinations]
+    await ferry.transfer(Descriptor("", digest, size), await ferry.source(Reference.parse(source)), places)
+    return size
+
+
+async def move_as_task(blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
+    """Move a blob as a task run of its own: what the engine is given to move blobs with."""
+    run = current()
+    await run.history.began()
+    attempt = copy_blob.with_options(retries=run.ferry.options.retries)
+    label = f"{words.short(blob.digest)} {words.size(blob.size) if blob.size >= 0 else ''}".rstrip()
+    await attempt(label, blob.digest, blob.size, source.name, [place.name for place in destinations])

@@ -1,0 +1,110 @@
+"""Whether Prefect's server keeps up with the task runs of a run, and has them all at its end.
+
+Task runs reach the server as events, some time after they have ended. Past about 3,300 of them behind (10,000 messages
+in its queue) a server drops what comes, and one that stops early never writes the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.runtime import flow_run
+
+logger = logging.getLogger("imageferry.history")
+
+#: How far the server may be behind, in task runs, and how often that is asked.
+FURTHEST_BEHIND = 2000
+ASK_EVERY = 500
+
+#: Seconds to wait at the end while the server makes no progress.
+PATIENCE = 30.0
+
+_TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+_IDS_AT_ONCE = 100
+
+
+class History:
+    """Counts the task runs that this process has awaited, and asks the server for those that it has written."""
+
+    def __init__(self) -> None:
+        self._awaited: Counter[UUID] = Counter()
+        self._since_asked = 0
+        self._lock = asyncio.Lock()
+
+    @property
+    def awaited(self) -> int:
+        """How many task runs have been awaited."""
+        return self._awaited.total()
+
+    async def began(self) -> None:
+        """Note a task run that begins in the flow run of this context; wait first while the server is far behind."""
+        self._awaited[UUID(flow_run.id)] += 1
+        self._since_asked += 1
+        if self._since_asked >= ASK_EVERY:
+            async with self._lock:
+                if self._since_asked >= ASK_EVERY:
+                    await self._let_catch_up()
+
+    async def _let_catch_up(self) -> None:
+        begun = time.monotonic()
+        while (recorded := await self.recorded()) is not None:
+            if self.awaited - recorded < FURTHEST_BEHIND or time.monotonic() - begun > PATIENCE:
+                break
+            await asyncio.sleep(0.5)
+        self._since_asked = 0
+
+    async def recorded(self) -> int | None:
+        """Give how many of them the server has in a terminal state; None when it does not answer."""
+        ids = [str(identity) for identity in self._awaited]
+        total = 0
+        try:
+            async with get_client() as client:
+                for start in range(0, len(ids), _IDS_AT_ONCE):
+                    wanted = {
+                        "flow_runs": {"id": {"any_": ids[start : start + _IDS_AT_ONCE]}},
+                        "task_runs": {"state": {"type": {"any_": _TERMINAL}}},
+                    }
+                    answer = await client.request("POST", "/task_runs/count", json=wanted)
+                    total += int(answer.json())
+        except (httpx.HTTPError, ValueError, RuntimeError) as error:
+            logger.warning("Prefect's server does not say what it has recorded: %s", error)
+            return None
+        return total
+
+    async def complete(self, on_wait: Callable[[int, int], None] = lambda recorded, awaited: None) -> int:
+        """Wait until the server has written every task run; give how many it has not.
+
+        ``on_wait`` is told how many are recorded, and of how many. Ends early when for ``PATIENCE`` seconds nothing
+        more is written.
+        """
+        best, progress_at = -1, time.monotonic()
+        while best < self.awaited:
+            recorded = await self.recorded()
+            if recorded is None:
+                break
+            if recorded > best:
+                best, progress_at = recorded, time.monotonic()
+            elif time.monotonic() - progress_at > PATIENCE:
+                break
+            on_wait(best, self.awaited)
+            if best < self.awaited:
+                await asyncio.sleep(0.2)
+        return max(0, self.awaited - max(best, 0))
+
+
+async def drain() -> None:
+    """Send the logs and events that wait in this process, while there still is a server to take them."""
+    for queue in (APILogWorker, EventsWorker):
+        drained = queue.drain_all(timeout=PATIENCE, at_exit=False)
+        if inspect.isawaitable(drained):
+            await drained

@@ -1,0 +1,18 @@
+"""When Prefect tries a task again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import Task
+from prefect.client.schemas.objects import State, TaskRun
+
+from imageferry.errors import ImageferryError
+
+#: Seconds before each further attempt; the last one holds for all that follow.
+DELAYS = [2.0, 10.0, 30.0]
+
+
+def may_heal(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether another attempt may succeed: not for a refusal, a missing image or a bad digest (or a fault of ours)."""
+    return isinstance(state.data, ImageferryError) and state.data.transient

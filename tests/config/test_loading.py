@@ -1,0 +1,201 @@
+"""Which files are read, and what wins over what."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageferry.config import Configuration, ConfigurationError, Files, find_files, load, load_text
+
+IMAGES = {"quay.io/coreos/etcd": "x.example/etcd", "nginx:1.27": ["x.example/nginx", "y.example/nginx"]}
+AUTH = {
+    "quay.io": {"username": "u", "password": "p", "insecure": True},
+    "quay.io/coreos": {"identity_token": "t"},
+}
+
+
+def write(path: Path, value: Any) -> Path:
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def refused(*args: Any, **options: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load(*args, **options)
+    return str(caught.value)
+
+
+class TestFindingFiles:
+    def test_the_first_that_is_there(self, tmp_path: Path) -> None:
+        for name in ("config.yml", "config.yaml", "config.json"):
+            (tmp_path / name).touch()
+            assert find_files(None, None, None, tmp_path) == Files(config=tmp_path / name)
+
+    def test_none_is_there(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            ConfigurationError, match=r"config\.json: does not exist, nor does config\.yaml or"
+        ):
+            find_files(None, None, None, tmp_path)
+
+    def test_one_that_is_named_is_not_looked_for(self, tmp_path: Path) -> None:
+        assert find_files(Path("a.yaml"), None, None, tmp_path) == Files(config=Path("a.yaml"))
+
+    def test_images_with_and_without_auth(self, tmp_path: Path) -> None:
+        auth, images = Path("auth.json"), Path("images.json")
+        assert find_files(None, auth, images, tmp_path) == Files(auth=auth, images=images)
+        assert find_files(None, None, images, tmp_path) == Files(images=images)
+
+    def test_what_excludes_one_another(self, tmp_path: Path) -> None:
+        some = Path("x.json")
+        for auth, images in ((some, None), (None, some), (some, some)):
+            with pytest.raises(ConfigurationError, match="--config: excludes --auth and --images"):
+                find_files(some, auth, images, tmp_path)
+        with pytest.raises(ConfigurationError, match="--auth: has no rules with it"):
+            find_files(None, some, None, tmp_path)
+
+
+class TestFiles:
+    @pytest.mark.parametrize("name", ["c.json", "c.yaml", "c.yml", "c"])
+    def test_one_file(self, tmp_path: Path, name: str) -> None:
+        path = write(tmp_path / name, {"auth": AUTH, "images": IMAGES})
+        check(load(Files(config=path), environment={}))
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_two_files(self, tmp_path: Path, wrapped: bool) -> None:
+        auth = write(tmp_path / "auth.json", {"auth": AUTH} if wrapped else AUTH)
+        images = write(tmp_path / "images.json", {"images": IMAGES} if wrapped else IMAGES)
+        check(load(Files(auth=auth, images=images), environment={}))
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_a_list_of_rules_alone(self, tmp_path: Path, wrapped: bool) -> None:
+        rules = [{"from": "b", "to": "x.example/b"}]
+        path = write(tmp_path / "images.yaml", {"images": rules} if wrapped else rules)
+        found = load(Files(images=path), environment={})
+        assert [each.name for each in found.rules] == ["b"]
+        assert found.access == {}
+
+    @pytest.mark.parametrize("to", ["x.example/images", ["x.example/a", "x.example/b"]])
+    def test_a_repository_named_images(self, tmp_path: Path, to: Any) -> None:
+        path = write(tmp_path / "images.yaml", {"images": to, "auth": "x.example/auth"})
+        assert [each.name for each in load(Files(images=path), environment={}).rules] == ["images", "auth"]
+
+    def test_defaults_beside_images(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "i.yaml", {"images": {"b": ""}, "defaults": {"registry": "x.example"}})
+        (rule,) = load(Files(images=path), environment={}).rules
+        assert rule.destinations[0].repository.name == "x.example/b"
+
+    def test_what_belongs_into_the_other_file(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "c.yaml", {"auth": AUTH, "images": IMAGES})
+        told = refused(Files(auth=path, images=path), environment={})
+        assert "belongs into the file of --auth" in told
+        assert "belongs into the file of --images" in told
+
+    def test_an_images_file_of_nothing(self, tmp_path: Path) -> None:
+        for text in ("images:\n", "{}", "[]", "x", '{"images": {}}'):
+            assert "expected a mapping of sources" in refused(Files(images=write(tmp_path / "i.yaml", text)))
+
+    def test_an_auth_file_of_no_mapping(self, tmp_path: Path) -> None:
+        images = write(tmp_path / "i.yaml", IMAGES)
+        for text in ("- a", "x", "auth: 1", "auth:"):
+            path = write(tmp_path / "a.yaml", text)
+            assert "expected a mapping of registries" in refused(Files(auth=path, images=images))
+
+    def test_faults_of_both_files_at_once(self, tmp_path: Path) -> None:
+        auth = write(tmp_path / "auth.json", '{"quay.io": {"pasword": "p"}}')
+        images = write(tmp_path / "images.yaml", "b:v1,v2: x.example/b:v\n'': x.example/b\n")
+        lines = refused(Files(auth=auth, images=images), environment={}).splitlines()
+        assert [line.split(": ")[0] for line in lines] == [f"{auth}:1", f"{images}:1", f"{images}:2"]
+
+    def test_one_file_that_cannot_be_read_hides_nothing_of_the_other(self, tmp_path: Path) -> None:
+        images = write(tmp_path / "images.yaml", "'': x.example/b\n")
+        told = refused(Files(auth=tmp_path / "no.json", images=images), environment={})
+        assert "no.json: does not exist: expected a JSON or YAML file" in told
+        assert "the source is empty" in told
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert "is a directory" in refused(Files(config=tmp_path))
+
+    def test_a_path_that_is_none(self) -> None:
+        assert "is not a path" in refused(Files(config=Path("a\0b")))
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_a_file_one_may_not_read(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "c.json", "{}")
+        path.chmod(0)
+        assert "no permission" in refused(Files(config=path))
+
+    def test_a_pipe(self) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, b"images: {b: x.example/b}")
+        os.close(writing)
+        try:
+            assert load(Files(config=Path(f"/dev/fd/{reading}")), environment={}).rules
+        finally:
+            os.close(reading)
+
+    def test_no_files_at_all(self) -> None:
+        assert "--config: is missing" in refused(Files())
+
+    def test_a_file_is_told_as_it_was_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        write(tmp_path / "c.yaml", "images: 1")
+        assert refused(Files(config=Path("c.yaml"))).startswith("c.yaml:1: images: ")
+
+
+class TestDefaults:
+    TEXT = "images: {quay.io/a/b: ''}\ndefaults: {registry: file.example, namespace: file}\n"
+
+    def goal(self, text: str, **options: Any) -> str:
+        (rule,) = load_text(text, "c.yaml", **options).rules
+        return rule.destinations[0].repository.name
+
+    def test_the_file_is_last(self) -> None:
+        assert self.goal(self.TEXT, environment={}) == "file.example/file/b"
+
+    def test_the_environment_wins_over_the_file(self) -> None:
+        environment = {"DEFAULT_REGISTRY": "env.example", "DEFAULT_NAMESPACE": "env"}
+        assert self.goal(self.TEXT, environment=environment) == "env.example/env/b"
+
+    def test_the_flags_win_over_all(self) -> None:
+        environment = {"DEFAULT_REGISTRY": "env.example", "DEFAULT_NAMESPACE": "env"}
+        options = {"registry": "flag.example", "namespace": "flag", "environment": environment}
+        assert self.goal(self.TEXT, **options) == "flag.example/flag/b"
+
+    def test_each_is_settled_alone(self) -> None:
+        assert self.goal(self.TEXT, registry="flag.example", environment={}) == "flag.example/file/b"
+
+    def test_what_is_empty_is_not_given(self) -> None:
+        environment = {"DEFAULT_REGISTRY": "", "DEFAULT_NAMESPACE": ""}
+        assert self.goal(self.TEXT, registry="", environment=environment) == "file.example/file/b"
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"registry": "https://x"}, "--registry: 'https://x' is not a registry"),
+            ({"registry": "harbor"}, "--registry: 'harbor' is not a registry's host"),
+            ({"namespace": "A"}, "--namespace: 'A' is not a repository"),
+        ],
+    )
+    def test_a_flag_that_is_wrong_is_told_once(self, options: dict[str, str], words: str) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            load_text(self.TEXT, "c.yaml", environment={}, **options)  # type: ignore[arg-type]
+        (fault,) = caught.value.faults
+        assert words in str(fault)
+
+    def test_an_environment_that_is_wrong_is_told_without_its_value(self) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            load_text(self.TEXT, "c.yaml", environment={"DEFAULT_REGISTRY": "no such"})
+        assert (
+            str(caught.value)
+            == "$DEFAULT_REGISTRY: is not a registry: expected such as quay.io or x.example:5000"
+        )
+
+
+def check(found: Configuration) -> None:
+    assert list(found.access) == ["quay.io", "quay.io/coreos"]
+    assert [each.name for each in found.rules] == list(IMAGES)
+    assert found.access_to(found.rules[0].source.repository) is found.access["quay.io/coreos"]

@@ -1,0 +1,109 @@
+"""The fixtures that all tests share: registries, and names in them that no other test uses."""
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.images.making import ImageMaker
+from tests.registries.distribution import DistributionRegistry, MissingProgram
+from tests.registries.inprocess import FakeRegistry
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """Skip a test whose fixtures want a program that is not installed."""
+    with _skipping():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Skip a test that itself wants a program that is not installed."""
+    with _skipping():
+        return (yield)
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
+    """Skip the test for want of a program; where nothing may be missing, fail it."""
+    try:
+        yield
+    except MissingProgram as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+
+
+def _running(registry: DistributionRegistry) -> Iterator[DistributionRegistry]:
+    with registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def source_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistributionRegistry]:
+    """The real registry, plain, to read from."""
+    yield from _running(DistributionRegistry(tmp_path_factory.mktemp("source")))
+
+
+@pytest.fixture(scope="session")
+def destination_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistributionRegistry]:
+    """The real registry, plain, to write to."""
+    yield from _running(DistributionRegistry(tmp_path_factory.mktemp("destination")))
+
+
+@pytest.fixture(scope="session")
+def password_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistributionRegistry]:
+    """The real registry, which wants the name `ferry` and its `.password`."""
+    folder = tmp_path_factory.mktemp("password")
+    yield from _running(DistributionRegistry(folder, username="ferry", password=secrets.token_urlsafe(12)))
+
+
+@pytest.fixture(scope="session")
+def tls_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistributionRegistry]:
+    """The real registry over TLS, with a certificate that `.ca_file` vouches for."""
+    yield from _running(DistributionRegistry(tmp_path_factory.mktemp("tls"), tls=True))
+
+
+@pytest.fixture(scope="session")
+def client_certificate_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistributionRegistry]:
+    """The real registry over TLS, which wants the certificate `.client`."""
+    yield from _running(DistributionRegistry(tmp_path_factory.mktemp("clients"), client_certificates=True))
+
+
+@pytest.fixture
+def fake_source() -> Iterator[FakeRegistry]:
+    """A registry in process, to read from."""
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def fake_destination() -> Iterator[FakeRegistry]:
+    """A registry in process, to write to."""
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def repository() -> str:
+    """A repository's name that no other test uses."""
+    return f"t{secrets.token_hex(4)}/app"
+
+
+@pytest.fixture(scope="session")
+def image_maker(tmp_path_factory: pytest.TempPathFactory) -> ImageMaker:
+    """A maker of images with skopeo and umoci, which makes each only once."""
+    return ImageMaker(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def no_docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the user's docker config."""
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    return folder
