@@ -43,7 +43,8 @@ async def sync_rule(rule: str, config: str, force: bool = False, platforms: list
 async def _copy(run: Current, rule: str, work: Work) -> None:
     await run.history.began()
     attempt = copy_tag.with_options(retries=run.ferry.options.retries)
-    state: State[None] = await attempt(work.label, rule, return_state=True)  # type: ignore[misc] # Prefect types it as not awaited
-    if not state.is_completed():
-        error = state.data if isinstance(state.data, Exception) else RuntimeError(state.message or state.name)
+    try:
+        await attempt(work.label, rule)
+    except Exception as error:
+        # Whatever it is, it costs this image alone, and is reported.
         run.ferry.give_up(work, error)

@@ -79,7 +79,7 @@ class Platform:
             self.os in (ANY, platform.get("os"))
             and (self.os_version is None or self.os_version == platform.get("os.version"))
             and self.architecture in (ANY, platform.get("architecture"))
-            and (self.variant is None or self.variant == platform.get("variant"))
+            and (self.variant is None or self.variant == _variant(platform))
         )
 
     def __str__(self) -> str:
@@ -90,6 +90,12 @@ class Platform:
 
 def _or_any(part: str | None) -> str | None:
     return None if part in (None, "", ANY) else part
+
+
+def _variant(platform: dict[str, Any]) -> str | None:
+    """Give an entry's variant; ARM ones without one are what containerd takes them for."""
+    variant: str | None = platform.get("variant")
+    return variant or {"arm64": "v8", "arm": "v7"}.get(str(platform.get("architecture")))
 
 
 def split_architecture(text: str) -> tuple[str, str | None]:

@@ -24,8 +24,8 @@ from tasks.retries import DELAYS, may_heal
 async def copy_blob(label: str, digest: str, size: int, source: str, destinations: list[str]) -> int:
     """Read a blob from one repository and upload it to others that lack it.
 
-    ``label`` is what a person sees of it; ``size`` in bytes, -1 where the manifest does not say it; repositories as ``host/path``. Gives the size. Raises
-    ``DeliveryError``.
+    ``label`` is what a person sees of it; ``size`` is in bytes, -1 where the manifest does not say it; repositories
+    are ``host/path``. Gives the size. Raises ``DeliveryError``.
     """
     ferry = current().ferry
     places = [await ferry.destination(Reference.parse(place)) for place in destinations]

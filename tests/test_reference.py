@@ -96,9 +96,7 @@ PART = st.from_regex(r"[a-z0-9]{1,8}(?:(?:\.|_|__|-{1,3})[a-z0-9]{1,8}){0,2}", f
 REPOSITORIES = st.lists(PART, min_size=1, max_size=4).map("/".join)
 REGISTRIES = st.one_of(
     st.from_regex(r"[a-z0-9]{1,8}(?:\.[a-z0-9-]{0,8}[a-z0-9]){1,3}(?::[1-9][0-9]{0,3})?", fullmatch=True),
-    st.sampled_from(
-        ["docker.io", "localhost", "localhost:5000", "host:1", "[::1]:5000", "registry-1.docker.io"]
-    ),
+    st.sampled_from(["docker.io", "localhost", "localhost:5000", "host:1", "[::1]:5000", "registry-1.docker.io"]),
 )
 TAGS = st.none() | st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", fullmatch=True)
 DIGESTS = st.none() | st.binary(min_size=32, max_size=32).map(lambda digest: f"sha256:{digest.hex()}")

@@ -61,9 +61,7 @@ class TestPlatforms:
         assert (found.os, found.os_version, found.architecture, found.variant) == parts
         assert Platform.parse(str(found)) == found
 
-    @pytest.mark.parametrize(
-        "text", ["", "/amd64", "linux/amd 64", "linux/arm/", "linux/arm/v7/x", "linux:/x", "a,b"]
-    )
+    @pytest.mark.parametrize("text", ["", "/amd64", "linux/amd 64", "linux/arm/", "linux/arm/v7/x", "linux:/x", "a,b"])
     def test_what_is_no_platform(self, text: str) -> None:
         with pytest.raises(SelectionError, match="is not a platform: expected os/architecture"):
             Platform.parse(text)

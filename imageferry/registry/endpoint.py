@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 
+import aiohttp
 import httpx
 
 from imageferry.config.models import Access
@@ -25,6 +27,16 @@ from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, causes, in_mem
 
 #: Docker Hub is written docker.io and spoken to here.
 _DOCKER_HUB_HOST = "registry-1.docker.io"
+
+
+_PLAIN: dict[type[BaseException], str] = {
+    ConnectionRefusedError: "the connection is refused",
+    ConnectionResetError: "the connection was reset",
+    BrokenPipeError: "the connection was reset",
+    aiohttp.ServerDisconnectedError: "the connection was closed",
+    aiohttp.ClientPayloadError: "the answer ended too early",
+    aiohttp.ServerTimeoutError: "nothing came in time",
+}
 
 
 class Endpoint:
@@ -131,7 +143,7 @@ class Endpoint:
 
     @contextlib.contextmanager
     def in_words(self, action: str) -> Iterator[None]:
-        """Turn httpx's errors, which carry requests with credentials, into the engine's own, for what is done within."""
+        """Turn httpx's errors, which carry requests with credentials, into the engine's own."""
         try:
             yield
         except RegistryError:
@@ -152,13 +164,19 @@ class Endpoint:
         if any(isinstance(cause, ssl.SSLError) for cause in chain):
             advice = "if it speaks plain HTTP, set insecure: true for it in auth"
             return Untrusted(action, f"{self.host} does not speak TLS: {words}", advice=advice)
-        return Unreachable(action, f"{self.host} broke off or did not answer: {words}")
+        return Unreachable(action, f"no answer from {self.host}: {words}")
 
 
 def _words(error: BaseException) -> str:
-    """Say an exception in words, also one whose text is empty."""
-    if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-        return "no data in time"
+    """Say an exception in words: those of its cause where it has plain ones, and never none."""
+    if isinstance(error, httpx.TimeoutException) and error.__cause__ is None:
+        return "nothing came in time"
+    for cause in causes(error):
+        if isinstance(cause, socket.gaierror):
+            return "its name does not resolve"
+        for kind, words in _PLAIN.items():
+            if isinstance(cause, kind):
+                return words
     return str(error) or type(error).__name__
 
 

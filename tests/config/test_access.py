@@ -51,9 +51,7 @@ def test_a_key_has_one_normal_form(written: str, normal: str) -> None:
 
 @pytest.mark.parametrize("written", ["index.docker.io", "docker.io/", "https://index.docker.io/v1/"])
 def test_all_names_of_docker_hub_are_for_docker_hub(written: str) -> None:
-    text = json.dumps(
-        {"auth": {written: {"username": "u", "password": "p"}}, "images": {"nginx": "x.example/n"}}
-    )
+    text = json.dumps({"auth": {written: {"username": "u", "password": "p"}}, "images": {"nginx": "x.example/n"}})
     found = load_text(text, "c.json", environment={})
     assert found.access_to(Reference.parse("nginx")) is found.access["docker.io"]
 
@@ -78,9 +76,7 @@ def test_values_of_the_environment() -> None:
     assert shown(found["b.example"], "identity_token", "proxy") == ["t", "http://u:p@proxy:3128"]
 
 
-@pytest.mark.parametrize(
-    "text", ["robot$project+ci", "$", "${", "${}", "${A-b}", "a${U}", "$U b", "$1", "p$U$"]
-)
+@pytest.mark.parametrize("text", ["robot$project+ci", "$", "${", "${}", "${A-b}", "a${U}", "$U b", "$1", "p$U$"])
 def test_a_dollar_elsewhere_is_plain(text: str) -> None:
     found = read({"a.example": {"username": text, "password": text}}, {"U": "me", "project": "x"})
     assert shown(found["a.example"], "username", "password") == [text, text]

@@ -93,14 +93,10 @@ def test_a_valid_text_with_a_slip(start: int, length: int, instead: str) -> None
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(WORDS[:-1])
-KEYS = st.sampled_from(
-    ["auth", "images", "defaults", "from", "to", "platforms", "registry", "username", "b:v1"]
-)
+KEYS = st.sampled_from(["auth", "images", "defaults", "from", "to", "platforms", "registry", "username", "b:v1"])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.text(max_size=4), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.text(max_size=4), inner, max_size=4),
 )
 
 

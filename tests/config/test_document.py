@@ -18,16 +18,12 @@ def plain(text: str, name: str = "c.yaml") -> Any:
     return document.value
 
 
-@pytest.mark.parametrize(
-    "text", ["yes", "no", "on", "off", "Y", "22:30", "1_000", "2024-01-01", "0b1", "=", "v1"]
-)
+@pytest.mark.parametrize("text", ["yes", "no", "on", "off", "Y", "22:30", "1_000", "2024-01-01", "0b1", "=", "v1"])
 def test_what_is_special_in_old_yaml_only_is_text(text: str) -> None:
     assert plain(f"k: {text}") == {"k": text}
 
 
-@pytest.mark.parametrize(
-    "text", ["0755", "1", "-3", "1.10", "1e3", "0x1F", "0o17", ".inf", "-.inf", ".nan", ".5"]
-)
+@pytest.mark.parametrize("text", ["0755", "1", "-3", "1.10", "1e3", "0x1F", "0o17", ".inf", "-.inf", ".nan", ".5"])
 def test_a_number_keeps_how_it_was_written(text: str) -> None:
     assert plain(f"k: {text}") == {"k": Number(text)}
     assert plain(f"k: '{text}'") == plain(f'k: "{text}"') == plain(f"k: !!str {text}") == {"k": text}

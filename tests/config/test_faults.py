@@ -58,9 +58,7 @@ SYNTAX = {
     "json: comma missing": Broken(
         '{"images": {\n"a": "b"\n"c": "d"}}', [(3, "Expecting ',' delimiter; is one missing")], "c.json"
     ),
-    "json: comma too many": Broken(
-        '{"images": {"a": "b"},\n}', [(2, "a comma too many before '}'")], "c.json"
-    ),
+    "json: comma too many": Broken('{"images": {"a": "b"},\n}', [(2, "a comma too many before '}'")], "c.json"),
     "json: a comment": Broken('{\n// rules\n"images": {}}', [(2, "JSON has no comments")], "c.json"),
     "json: single quotes": Broken("{'images': {}}", [(1, "JSON's quotes are double")], "c.json"),
     "json: cut off": Broken('{"images": {"a":', [(1, "is not JSON: Expecting value")], "c.json"),
@@ -73,43 +71,31 @@ SYNTAX = {
 SHAPE = {
     "an unknown part": Broken("image: {}\n", [(1, "'images' is missing"), (1, "did you mean 'images'?")]),
     "registries": Broken("images: {b: x.example/b}\nregistries: {}\n", [(2, "unknown key 'registries'")]),
-    "a part twice": Broken(
-        "images: {b: x.example/b}\nimages: {}\n", [(2, "given twice: it stands on line 1 too")]
-    ),
+    "a part twice": Broken("images: {b: x.example/b}\nimages: {}\n", [(2, "given twice: it stands on line 1 too")]),
     "a part twice in json": Broken(
         '{"images": {"b": "x.example/b"},\n"images": {}}',
         [(2, "given twice: it stands on line 1 too")],
         "c.json",
     ),
-    "a source twice": Broken(
-        "images:\n  b: x.example/b\n  b: y.example/b\n", [(3, "it stands on line 2 too")]
-    ),
+    "a source twice": Broken("images:\n  b: x.example/b\n  b: y.example/b\n", [(3, "it stands on line 2 too")]),
     "images: nothing": Broken("images:\n", [(1, "is nothing: expected a mapping of sources")]),
     "images: a text": Broken("images: b\n", [(1, "is text: expected a mapping of sources")]),
     "images: empty": Broken("images: {}\n", [(1, "is empty: expected a mapping of sources")]),
     "images: an empty list": Broken("images: []\n", [(1, "is empty")]),
-    "an entry that is a text": Broken(
-        "images:\n  - b\n", [(2, "expected a mapping of from, to and platforms")]
-    ),
+    "an entry that is a text": Broken("images:\n  - b\n", [(2, "expected a mapping of from, to and platforms")]),
     "an entry with no destination": Broken("images:\n  - from: b\n", [(2, "'to' is missing")]),
     "an unknown option": Broken(
         "images:\n  - from: b\n    to: x.example/b\n    platform: [linux]\n",
         [(4, "unknown key 'platform'; did you mean 'platforms'?")],
     ),
-    "a from that is a number": Broken(
-        "images:\n  - {from: 12,\n     to: x.example/b}\n", [(2, 'quote it: "12"')]
-    ),
-    "a from that is a list": Broken(
-        "images:\n  - {from: [b], to: x.example/b}\n", [(2, "is a list: expected text")]
-    ),
+    "a from that is a number": Broken("images:\n  - {from: 12,\n     to: x.example/b}\n", [(2, 'quote it: "12"')]),
+    "a from that is a list": Broken("images:\n  - {from: [b], to: x.example/b}\n", [(2, "is a list: expected text")]),
     "platforms that are a text": Broken(
         "images:\n  - {from: b, to: x.example/b, platforms: linux}\n",
         [(2, "is text: expected a list")],
     ),
     "platforms that are none": Broken(
-        "images:\n"
-        "  - {from: b, to: x.example/b, platforms: []}\n"
-        "  - {from: c, to: x.example/c, platforms: }\n",
+        "images:\n  - {from: b, to: x.example/b, platforms: []}\n  - {from: c, to: x.example/c, platforms: }\n",
         [(2, "leave the key out for all platforms"), (3, "is nothing: expected a list")],
     ),
     "a platform that is none": Broken(
@@ -124,9 +110,7 @@ SHAPE = {
         "defaults:\n  registry: https://x\n  namespace: UP\nimages: {b: ''}\n",
         [(2, "is not a registry"), (3, "upper case is not allowed")],
     ),
-    "defaults that are a text": Broken(
-        "images: {b: ''}\ndefaults: x\n", [(2, "is text: expected a mapping")]
-    ),
+    "defaults that are a text": Broken("images: {b: ''}\ndefaults: x\n", [(2, "is text: expected a mapping")]),
 }
 
 RULES = {
@@ -160,16 +144,12 @@ RULES = {
     "a blank destination": image("b: ' '", "is not a repository"),
     "no default registry": image('b: ""', "none is known: give --registry, set DEFAULT_REGISTRY"),
     "a destination with a scheme": image("b: http://x.example/b", "an image has no http://"),
-    "a destination with an expression": image(
-        'b: "x.example/b:/a/"', "a destination has no regular expression"
-    ),
+    "a destination with an expression": image('b: "x.example/b:/a/"', "a destination has no regular expression"),
     "a destination that is no reference": image("b: x.example/B", "upper case is not allowed"),
     "a variable without braces": image("b: $HOST/b", "write ${NAME}"),
     "a variable not set": image("b: ${HOST}/${NAME}", "variables HOST, NAME are not set"),
     "a tag for all tags": image("b: x.example/b:v1", "all tags would end under one name"),
-    "a tag for an expression": image(
-        '"b:/v/": x.example/b:v1', "the tags that match would end under one name"
-    ),
+    "a tag for an expression": image('"b:/v/": x.example/b:v1', "the tags that match would end under one name"),
     "a tag for two": image("b:v1,v2: x.example/b:v", "2 source tags would end under one name"),
     "two tags for three": image("b:v1,v2,v3: x.example/b:a,b", "2 tags for the source's 3"),
     "two tags for one": image("b:v1: x.example/b:a,b", "2 tags for the source's 1"),
@@ -218,12 +198,8 @@ AUTH = {
     "a file without a name": auth("quay.io: {ca_file: ''}", "is empty: expected the path"),
     "a proxy that is none": auth("quay.io: {proxy: 'proxy:3128'}", "expected http://host:port"),
     "no proxy": auth("quay.io: {proxy: ''}", "is empty: expected http://host:port"),
-    "a variable": auth(
-        "quay.io: {username: '$UNSET', password: '${ALSO}'}", "variable UNSET", "variable ALSO"
-    ),
-    "a password like a variable": auth(
-        "quay.io: {username: u, password: $ecret}", "must come from a variable"
-    ),
+    "a variable": auth("quay.io: {username: '$UNSET', password: '${ALSO}'}", "variable UNSET", "variable ALSO"),
+    "a password like a variable": auth("quay.io: {username: u, password: $ecret}", "must come from a variable"),
     "an empty variable": auth("quay.io: {username: u, password: $EMPTY}", "EMPTY is set to nothing"),
     "a registry that is none": auth("quay io: {}", "is not a registry"),
     "a namespace alone": auth("team: {}", "docker.io/team?"),

@@ -36,9 +36,7 @@ class TestFindingFiles:
             assert find_files(None, None, None, tmp_path) == Files(config=tmp_path / name)
 
     def test_none_is_there(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            ConfigurationError, match=r"config\.json: does not exist, nor does config\.yaml or"
-        ):
+        with pytest.raises(ConfigurationError, match=r"config\.json: does not exist, nor does config\.yaml or"):
             find_files(None, None, None, tmp_path)
 
     def test_one_that_is_named_is_not_looked_for(self, tmp_path: Path) -> None:
@@ -189,10 +187,7 @@ class TestDefaults:
     def test_an_environment_that_is_wrong_is_told_without_its_value(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load_text(self.TEXT, "c.yaml", environment={"DEFAULT_REGISTRY": "no such"})
-        assert (
-            str(caught.value)
-            == "$DEFAULT_REGISTRY: is not a registry: expected such as quay.io or x.example:5000"
-        )
+        assert str(caught.value) == "$DEFAULT_REGISTRY: is not a registry: expected such as quay.io or x.example:5000"
 
 
 def check(found: Configuration) -> None:

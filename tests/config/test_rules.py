@@ -54,9 +54,7 @@ class TestTheGuidesTable:
         assert goals(found) == [("a.example/etcd", ())]
 
     def test_one_tag_is_renamed(self) -> None:
-        assert goals(rule("quay.io/coreos/etcd:v1", "a.example/etcd:stable")) == [
-            ("a.example/etcd", ("stable",))
-        ]
+        assert goals(rule("quay.io/coreos/etcd:v1", "a.example/etcd:stable")) == [("a.example/etcd", ("stable",))]
 
     def test_several_tags_keep_their_names(self) -> None:
         found = rule("quay.io/coreos/etcd:v1,v2,v3", "a.example/etcd")
@@ -73,16 +71,12 @@ class TestTheGuidesTable:
         assert goals(rule("quay.io/coreos/etcd:v1", "", registry="a.example")) == [("a.example/etcd", ())]
 
     def test_nothing_at_docker_hub_without_a_namespace_is_in_its_library(self) -> None:
-        assert goals(rule("quay.io/a/etcd", "", registry="index.docker.io")) == [
-            ("docker.io/library/etcd", ())
-        ]
+        assert goals(rule("quay.io/a/etcd", "", registry="index.docker.io")) == [("docker.io/library/etcd", ())]
 
 
 class TestTheEightRules:
     def test_a_digest_keeps_none_the_same_or_gets_a_tag(self) -> None:
-        found = rule(
-            f"quay.io/a/b@{A}", ["x.example/b", f"y.example/b@{A}", "z.example/b:v1", f"w.example/b:v2@{A}"]
-        )
+        found = rule(f"quay.io/a/b@{A}", ["x.example/b", f"y.example/b@{A}", "z.example/b:v1", f"w.example/b:v2@{A}"])
         assert items(found) == [f"quay.io/a/b@{A}"]
         assert [targets for _, targets in goals(found)] == [(), (A,), ("v1",), ("v2",)]
 
@@ -144,9 +138,7 @@ class TestTheEightRules:
 class TestLayouts:
     def test_the_same_source_tag_may_go_to_one_place_by_several_rules(self) -> None:
         target = "quay.io/ruohe/proxy"
-        found = read(
-            {"quay.io/a/proxy": target, "quay.io/a/proxy:v1": target, "quay.io/a/proxy:v1,v2": target}
-        )
+        found = read({"quay.io/a/proxy": target, "quay.io/a/proxy:v1": target, "quay.io/a/proxy:v1,v2": target})
         assert [each.name for each in found.rules] == [
             "quay.io/a/proxy",
             "quay.io/a/proxy:v1",

@@ -75,16 +75,12 @@ def document(content: dict[str, Any], media_type: str, *blobs: bytes) -> Documen
     return Document(json.dumps(content, indent=2).encode(), media_type, blobs)
 
 
-def image_manifest(
-    layers: list[bytes | Layer], platform: str = "linux/amd64", docker: bool = False
-) -> Document:
+def image_manifest(layers: list[bytes | Layer], platform: str = "linux/amd64", docker: bool = False) -> Document:
     """Make an image of OCI's or Docker's sort. Layers that are mere bytes are called gzip tars."""
     ordinary = DOCKER_LAYER if docker else OCI_LAYER
     held = [layer if isinstance(layer, Layer) else Layer(layer, ordinary) for layer in layers]
     diff_ids = [sha256(layer.data) for layer in held]
-    config = json.dumps(
-        {**platform_of(platform), "rootfs": {"type": "layers", "diff_ids": diff_ids}}
-    ).encode()
+    config = json.dumps({**platform_of(platform), "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
     media_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
     content = {
         "schemaVersion": 2,

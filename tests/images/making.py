@@ -57,14 +57,10 @@ class ImageMaker:
             self.image(f"{name}-two", (shared, b"only the second"), docker=docker),
         )
 
-    def push(
-        self, image: MadeImage, host: str, repository: str, tag: str | None, auth: Auth | None = None
-    ) -> str:
+    def push(self, image: MadeImage, host: str, repository: str, tag: str | None, auth: Auth | None = None) -> str:
         """Push an image with skopeo, by tag or (None) by digest, and give its digest."""
         mark = f":{tag}" if tag is not None else f"@{image.digest}"
-        skopeo_copy(
-            image.place, f"docker://{host}/{repository}{mark}", "--preserve-digests", destination_auth=auth
-        )
+        skopeo_copy(image.place, f"docker://{host}/{repository}{mark}", "--preserve-digests", destination_auth=auth)
         return image.digest
 
     def push_index(
@@ -127,6 +123,4 @@ class ImageMaker:
     def _run(self, *arguments: str) -> None:
         done = subprocess.run([self._umoci, *arguments], capture_output=True, check=False)
         if done.returncode:
-            raise RuntimeError(
-                f"umoci {arguments[0]} failed: {done.stderr.decode('utf-8', 'replace')[-2000:]}"
-            )
+            raise RuntimeError(f"umoci {arguments[0]} failed: {done.stderr.decode('utf-8', 'replace')[-2000:]}")

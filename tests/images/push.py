@@ -103,14 +103,10 @@ def get_raw(
 ) -> Answer:
     """Get a manifest just as it is: `.body`, and its type in `.headers["content-type"]`."""
     headers = {"Accept": ", ".join(accept)}
-    return _expect(
-        200, request("GET", host, f"/v2/{repository}/manifests/{reference}", None, headers, auth, context)
-    )
+    return _expect(200, request("GET", host, f"/v2/{repository}/manifests/{reference}", None, headers, auth, context))
 
 
 def _expect(status: int, answer: Answer) -> Answer:
     if answer.status != status:
-        raise PushError(
-            f"{answer.status} instead of {status}: {answer.body.decode('utf-8', 'replace')[:500]}"
-        )
+        raise PushError(f"{answer.status} instead of {status}: {answer.body.decode('utf-8', 'replace')[:500]}")
     return answer

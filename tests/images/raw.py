@@ -176,9 +176,7 @@ def push_nested_index(host: str, repository: str, tag: str | None, auth: Auth | 
 def push_odd_list(host: str, repository: str, tag: str | None, auth: Auth | None = None) -> str:
     """Put the odd manifest list over two Docker images."""
     platforms = ("linux/amd64", "linux/arm64/v8")
-    children = [
-        (image_manifest([gzip_layer({"for": name.encode()})], name, docker=True), name) for name in platforms
-    ]
+    children = [(image_manifest([gzip_layer({"for": name.encode()})], name, docker=True), name) for name in platforms]
     return push_tree(host, repository, tag, odd_list(children), [child for child, _ in children], auth)
 
 
@@ -189,6 +187,4 @@ def push_attested_index(host: str, repository: str, tag: str | None, auth: Auth 
 
 
 def _entry(child: Document, platform: str | None) -> dict[str, Any]:
-    return descriptor(
-        child.media_type, child.data, **({"platform": platform_of(platform)} if platform else {})
-    )
+    return descriptor(child.media_type, child.data, **({"platform": platform_of(platform)} if platform else {}))

@@ -16,11 +16,7 @@ from tests.images.documents import DOCKER_SCHEMA1, Document, sha256
 def schema1_manifest(repository: str, tag: str, layers: list[bytes]) -> Document:
     """Make a signed manifest of layers, which are its blobs. A registry's digest for it is the payload's."""
     history = [
-        {
-            "v1Compatibility": json.dumps(
-                {"id": hashlib.sha256(layer).hexdigest(), "created": "2015-01-01T00:00:00Z"}
-            )
-        }
+        {"v1Compatibility": json.dumps({"id": hashlib.sha256(layer).hexdigest(), "created": "2015-01-01T00:00:00Z"})}
         for layer in layers
     ]
     content = {
@@ -40,9 +36,7 @@ def signed(payload: bytes) -> bytes:
     tail = b"\n}"
     length = len(payload) - len(tail)
     protected = _encode(
-        json.dumps(
-            {"formatLength": length, "formatTail": _encode(tail), "time": "2015-01-01T00:00:00Z"}
-        ).encode()
+        json.dumps({"formatLength": length, "formatTail": _encode(tail), "time": "2015-01-01T00:00:00Z"}).encode()
     )
     signature = key.sign(f"{protected}.{_encode(payload)}".encode(), ec.ECDSA(hashes.SHA256()))
     numbers = b"".join(number.to_bytes(32, "big") for number in decode_dss_signature(signature))

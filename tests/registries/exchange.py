@@ -54,9 +54,7 @@ class Reply:
 def error(status: int, code: str, message: str = "", headers: dict[str, str] | None = None) -> Reply:
     """Make an answer with the body that the specification gives to errors."""
     document = {"errors": [{"code": code, "message": message or code.lower().replace("_", " ")}]}
-    return Reply(
-        status, {"Content-Type": "application/json", **(headers or {})}, json.dumps(document).encode()
-    )
+    return Reply(status, {"Content-Type": "application/json", **(headers or {})}, json.dumps(document).encode())
 
 
 class Call:

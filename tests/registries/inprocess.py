@@ -98,13 +98,9 @@ class FakeRegistry(Host):
 
         `children` are platforms (`os/arch[/variant]`), each with its manifest's digest, or mere digests.
         """
-        pairs = (
-            list(children.items()) if isinstance(children, dict) else [(None, digest) for digest in children]
-        )
+        pairs = list(children.items()) if isinstance(children, dict) else [(None, digest) for digest in children]
         held = self.storage.repository(repository).manifests
-        entries = [
-            (held[digest].media_type, held[digest].data, digest, platform) for platform, digest in pairs
-        ]
+        entries = [(held[digest].media_type, held[digest].data, digest, platform) for platform, digest in pairs]
         document = index_manifest(entries, docker)
         return self.add_manifest(repository, tag, document.data, document.media_type)
 

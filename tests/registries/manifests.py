@@ -87,9 +87,7 @@ class Manifests:
             return error(400, "MANIFEST_INVALID", "no Content-Type")
         if document.get("mediaType", manifest.media_type) != manifest.media_type:
             return error(400, "MANIFEST_INVALID", "Content-Type and mediaType differ")
-        if ":" in call.reference and not (
-            fits(manifest.data, call.reference) or manifest.digest == call.reference
-        ):
+        if ":" in call.reference and not (fits(manifest.data, call.reference) or manifest.digest == call.reference):
             return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         repository = self.storage.repositories.get(call.repository)
         if repository is None and not self.habits.create_on_push:
@@ -99,9 +97,7 @@ class Manifests:
             return error(412, "PRECONDITION", f"Failed to process request: tag {call.reference} is immutable")
         if not self.habits.check_references:
             return None
-        missing = [
-            digest for digest in references(manifest.media_type, document) if not _holds(repository, digest)
-        ]
+        missing = [digest for digest in references(manifest.media_type, document) if not _holds(repository, digest)]
         if missing:
             return error(404, "MANIFEST_BLOB_UNKNOWN", f"blob unknown to registry: {', '.join(missing)}")
         return None

@@ -55,9 +55,7 @@ def test_a_range_that_is_one_request_behind() -> None:
 def test_a_tag_that_is_immutable() -> None:
     with FakeRegistry(Habits(immutable_tags=True, check_references=False)) as registry:
         for status in (201, 412):
-            put = request(
-                "PUT", registry.host, "/v2/a/app/manifests/v1", b"{}", {"Content-Type": OCI_MANIFEST}
-            )
+            put = request("PUT", registry.host, "/v2/a/app/manifests/v1", b"{}", {"Content-Type": OCI_MANIFEST})
             assert put.status == status
         push_raw(registry.host, "a/app", None, b"{}", OCI_MANIFEST)
 

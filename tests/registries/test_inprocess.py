@@ -91,9 +91,7 @@ def test_a_manifest_is_checked(fake_destination: FakeRegistry, image: Document) 
     with pytest.raises(PushError, match="MANIFEST_BLOB_UNKNOWN"):
         push_raw(host, "a/app", "v1", image.data, OCI_MANIFEST)
     push_document(host, "a/app", "v1", image)
-    wrong = request(
-        "PUT", host, f"/v2/a/app/manifests/{sha256(b'')}", image.data, {"Content-Type": OCI_MANIFEST}
-    )
+    wrong = request("PUT", host, f"/v2/a/app/manifests/{sha256(b'')}", image.data, {"Content-Type": OCI_MANIFEST})
     assert (wrong.status, b"DIGEST_INVALID" in wrong.body) == (400, True)
     assert get_raw(host, "a/app", image.digest).body == image.data
     assert request("DELETE", host, f"/v2/a/app/manifests/{image.digest}").status == 202
@@ -160,9 +158,7 @@ def kept_connection(fake_source: FakeRegistry) -> Iterator[http.client.HTTPConne
     connection.close()
 
 
-def test_it_goes_away_and_comes_back(
-    fake_source: FakeRegistry, kept_connection: http.client.HTTPConnection
-) -> None:
+def test_it_goes_away_and_comes_back(fake_source: FakeRegistry, kept_connection: http.client.HTTPConnection) -> None:
     kept_connection.request("GET", "/v2/")
     assert kept_connection.getresponse().read() == b"{}"
     fake_source.drop_connections()

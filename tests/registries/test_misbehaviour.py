@@ -127,9 +127,7 @@ def test_tokens_that_are_revoked_in_mid_run() -> None:
         registry.image("a/app", "v1")
         registry.rules.append(Fault("manifest-get", actions.run_first(bearer.revoke_all), times=1, skip=1))
         held = {"Authorization": f"Bearer {bearer.issue({'a/app': {'pull'}})}"}
-        statuses = [
-            request("GET", registry.host, "/v2/a/app/manifests/v1", None, held).status for _ in range(2)
-        ]
+        statuses = [request("GET", registry.host, "/v2/a/app/manifests/v1", None, held).status for _ in range(2)]
         assert statuses == [200, 401]
 
 
@@ -201,7 +199,5 @@ async def test_many_requests_at_once(fake_source: FakeRegistry) -> None:
     fake_source.rules.append(Fault("manifest-head", actions.delay(0.05)))
     async with httpx.AsyncClient(base_url=fake_source.url) as client:
         answers = await asyncio.gather(*(client.head("/v2/a/app/manifests/v1") for _ in range(50)))
-    assert {answer.headers["docker-content-digest"] for answer in answers} == {
-        fake_source.digest("a/app", "v1")
-    }
+    assert {answer.headers["docker-content-digest"] for answer in answers} == {fake_source.digest("a/app", "v1")}
     assert fake_source.peak("manifest-head") > 10

@@ -114,9 +114,7 @@ class Uploads:
             return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         quota = self.habits.quota
         if quota is not None and digest not in self.storage.blobs and self.storage.size() + len(data) > quota:
-            return error(
-                403, "DENIED", f"adding {len(data)} bytes would exceed the configured quota of {quota}"
-            )
+            return error(403, "DENIED", f"adding {len(data)} bytes would exceed the configured quota of {quota}")
         self.storage.put_blob(call.repository, data, digest)
         return self._created(call, digest)
 
@@ -137,9 +135,7 @@ class Uploads:
             return None
         match = _CONTENT_RANGE.match(text)
         if match is None or int(match.group(1)) != len(upload.data):
-            return error(
-                416, "RANGE_INVALID", "upload resumed at wrong offset", self._session_headers(call, upload)
-            )
+            return error(416, "RANGE_INVALID", "upload resumed at wrong offset", self._session_headers(call, upload))
         length = call.header("content-length")
         if length is not None and int(match.group(2)) - int(match.group(1)) + 1 != int(length):
             return error(400, "SIZE_INVALID", "Content-Range and Content-Length differ")
