@@ -25,7 +25,7 @@ app = App(
     name="imageferry sync",
     help="Copy container images from registry to registry, as a configuration says.",
     version=f"imageferry {__version__}",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=lambda value: str(value) if value else None),
 )
 
 
@@ -57,7 +57,7 @@ class Request:
     dry_run: Annotated[bool, Parameter(group=HOW)] = False
     """Plan and print, write to no registry"""
 
-    report: Annotated[Path | None, Parameter(group=SHOWN)] = None
+    report: Annotated[Path | None, Parameter(group=SHOWN, allow_leading_hyphen=True)] = None
     """Write the report as JSON to this file; - is standard output"""
     log: Annotated[Path | None, Parameter(group=SHOWN)] = None
     """Append the log to this file; standard error otherwise"""

@@ -12,6 +12,7 @@ from imageferry.concurrency import for_each
 from imageferry.copy.plan import Work
 from tasks.current import Current
 from tasks.plan import plan_rules
+from tasks.retries import with_retries
 from tasks.tags import copy_tag
 
 #: Images of one rule that are copied at the same time: enough to fill the blob slots, few enough to keep memory small.
@@ -42,7 +43,7 @@ async def sync_rule(rule: str, config: str, force: bool = False, platforms: list
 
 async def _copy(run: Current, rule: str, work: Work) -> None:
     await run.history.began()
-    attempt = copy_tag.with_options(retries=run.ferry.options.retries)
+    attempt = with_retries(copy_tag, run.ferry.options.retries)
     try:
         await attempt(work.label, rule)
     except Exception as error:

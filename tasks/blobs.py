@@ -9,7 +9,7 @@ from imageferry import words
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Repository
 from tasks.current import current
-from tasks.retries import DELAYS, may_heal
+from tasks.retries import DELAYS, may_heal, with_retries
 
 
 @task(
@@ -37,6 +37,6 @@ async def move_as_task(blob: Descriptor, source: Repository, destinations: list[
     """Move a blob as a task run of its own: what the engine is given to move blobs with."""
     run = current()
     await run.history.began()
-    attempt = copy_blob.with_options(retries=run.ferry.options.retries)
+    attempt = with_retries(copy_blob, run.ferry.options.retries)
     label = f"{words.short(blob.digest)} {words.size(blob.size) if blob.size >= 0 else ''}".rstrip()
     await attempt(label, blob.digest, blob.size, source.name, [place.name for place in destinations])

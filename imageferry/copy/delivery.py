@@ -68,7 +68,9 @@ class Deliveries:
     async def _serve(self, blob: Descriptor, source: Repository, demand: _Demand) -> None:
         # The wait for a slot comes first: who asks meanwhile is served by the same read.
         async with self._slots:
-            places = list(demand.waiting.values())
+            # To mount or upload a blob again where it has just arrived would disturb those who read it there:
+            # docker/distribution 2.8 rewrites the link that a manifest's check is reading.
+            places = [place for place in demand.waiting.values() if not self._holdings.has_blob(place, blob.digest)]
             demand.waiting.clear()
             first, later = self._one_a_registry(places, source)
             demand.failures |= await self._bring(blob, source, first)

@@ -23,7 +23,7 @@ from imageferry.registry.errors import (
     error_for,
 )
 from imageferry.registry.hosts import is_internal
-from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, causes, in_memory, open_client
+from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, WHOLE, causes, in_memory, open_client
 
 #: Docker Hub is written docker.io and spoken to here.
 _DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -80,7 +80,9 @@ class Endpoint:
         ``path`` is an absolute path at the registry or a whole URL; ``action`` says what it is for, in an error.
         Raises ``Unreachable``, ``Untrusted``, ``BadAnswer`` or what the login raises.
         """
-        async with self.stream(method, path, action=action, scopes=scopes, headers=headers, content=content) as answer:
+        async with self.stream(
+            method, path, action=action, scopes=scopes, headers=headers, content=content, limit=limit
+        ) as answer:
             with self.in_words(action):
                 whole = await in_memory(answer, limit)
         if len(whole.content) > limit and whole.is_success:
@@ -97,15 +99,19 @@ class Endpoint:
         scopes: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
         content: bytes | httpx.AsyncByteStream | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """Send one request and leave the body of the answer to be read within the context."""
+        """Send one request and leave the body of the answer to be read within the context.
+
+        With a ``limit`` the body is there already, of at most so many bytes and one piece more.
+        """
         url = (await self.origin(action)).join(path)
         request = self._client.build_request(
             method,
             url,
             headers=headers,
             content=content,
-            extensions={SCOPES: scopes},
+            extensions={SCOPES: scopes} if limit is None else {SCOPES: scopes, WHOLE: limit},
         )
         with self.in_words(action):
             response = await self._client.send(request, stream=True)
@@ -158,13 +164,20 @@ class Endpoint:
     def _transport_error(self, action: str, error: Exception) -> RegistryError:
         chain = list(causes(error))
         words = _words(error)
+        host = _asked(error) or self.host
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain):
             advice = "give its ca_file in auth, or insecure: true"
-            return Untrusted(action, f"the certificate of {self.host} does not verify: {words}", advice=advice)
+            return Untrusted(action, f"the certificate of {host} does not verify: {words}", advice=advice)
         if any(isinstance(cause, ssl.SSLError) for cause in chain):
             advice = "if it speaks plain HTTP, set insecure: true for it in auth"
-            return Untrusted(action, f"{self.host} does not speak TLS: {words}", advice=advice)
-        return Unreachable(action, f"no answer from {self.host}: {words}")
+            return Untrusted(action, f"{host} does not speak TLS: {words}", advice=advice)
+        return Unreachable(action, f"no answer from {host}: {words}")
+
+
+def _asked(error: Exception) -> str:
+    """Give the host that a failed request went to: a token server's or a store's is not the registry's."""
+    request = getattr(error, "_request", None)
+    return request.url.netloc.decode() if isinstance(request, httpx.Request) else ""
 
 
 def _words(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import logging
 import random
 import ssl
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,9 @@ LONGEST_PAUSE = 60.0
 
 #: The extension of a request that is sent once, whatever the answer.
 ONCE = "imageferry.once"
+
+#: The extension of a request whose answer is read whole, so that one which breaks off is asked for again: its limit.
+WHOLE = "imageferry.whole"
 
 TIMEOUT = httpx.Timeout(connect=20.0, read=60.0, write=60.0, pool=None)
 
@@ -92,6 +96,9 @@ class PatientTransport(httpx.AsyncBaseTransport):
     async def _once(self, request: httpx.Request) -> httpx.Response:
         async with self._slots:
             response = await self._inner.handle_async_request(request)
+            limit: int | None = request.extensions.get(WHOLE)
+            if limit is not None:
+                return await in_memory(response, limit)
         if response.status_code in TRANSIENT_STATUSES:
             # Read here so that the connection is free for the next try.
             return await in_memory(response, ERROR_BODY_LIMIT)
@@ -112,13 +119,23 @@ async def in_memory(response: httpx.Response, limit: int) -> httpx.Response:
         if len(body) > limit:
             break
     await response.aclose()
-    whole = httpx.Response(
-        response.status_code, headers=response.headers, content=bytes(body), extensions=response.extensions
-    )
+    headers = response.headers.copy()
+    content = _unpacked(bytes(body), headers.pop("content-encoding", ""), limit)
+    whole = httpx.Response(response.status_code, headers=headers, content=content, extensions=response.extensions)
     with contextlib.suppress(RuntimeError):
         # An answer that has not passed the client yet knows no request.
         whole.request = response.request
     return whole
+
+
+def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo gzip, which some servers send unasked, up to the limit: a small answer must not grow to fill the memory."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip"):
+        return body
+    try:
+        return zlib.decompressobj(wbits=31).decompress(body, limit + 1)
+    except zlib.error:
+        return body
 
 
 def is_replayable(request: httpx.Request) -> bool:

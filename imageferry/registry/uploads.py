@@ -9,13 +9,16 @@ import httpx
 
 from imageferry.errors import ImageferryError
 from imageferry.registry.endpoint import check
-from imageferry.registry.errors import BadAnswer
+from imageferry.registry.errors import BadAnswer, Refused
 from imageferry.words import short
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
 
 logger = logging.getLogger(__name__)
+
+#: How registries refuse a PUT that brings bytes: JFrog wants them in a PATCH before it.
+_NO_BYTES_WITH_PUT = frozenset({400, 405, 411, 415, 416})
 
 
 class Uploads:
@@ -65,10 +68,21 @@ class Upload:
         self.action = f"upload blob {short(digest)} to {repository.name}"
 
     async def put(self, content: bytes) -> None:
-        """Send the whole of a small blob and commit it, in one request. Raises ``RegistryError``."""
-        await self._commit(content)
+        """Send the whole of a small blob and commit it: in one request, where the registry takes bytes with it.
 
-    async def patch(self, content: httpx.AsyncByteStream, size: int) -> None:
+        Raises ``RegistryError``.
+        """
+        try:
+            await self._commit(content)
+        except Refused as error:
+            if not content or error.status not in _NO_BYTES_WITH_PUT or "DIGEST_INVALID" in error.codes:
+                raise
+            await self.cancel()
+            again = await self._repository.uploads.start(self._digest)
+            await again.patch(content, len(content))
+            await again.commit()
+
+    async def patch(self, content: bytes | httpx.AsyncByteStream, size: int) -> None:
         """Send the blob's ``size`` bytes as one stream; nothing is committed by it. Raises ``RegistryError``."""
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
         answer = await self._send("PATCH", self._location, headers, content)
@@ -92,6 +106,9 @@ class Upload:
         url = self._location.copy_merge_params({"digest": self._digest})
         headers = {"content-type": "application/octet-stream", "content-length": str(len(content))}
         answer = await self._send("PUT", url, headers, content)
+        if answer.status_code == 404 and await self._repository.blobs.exists(self._digest):
+            # A try before this one ended the session, and its answer was lost.
+            return
         check(answer, self.action, self._repository.host, 201, 204)
 
     async def _send(

@@ -1,0 +1,64 @@
+"""A Prefect server for a session's tests, and a command line that uses it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.settings import SERVER_DEFAULTS
+from tests.flows.command import CommandLine
+from tests.flows.prefect_api import PrefectApi
+from tests.registries.distribution import free_port
+
+START_LIMIT = 180
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the session's Prefect server, its database in it."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_home: Path) -> Iterator[PrefectApi]:
+    """A Prefect server such as a user runs: `prefect server start`."""
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with (prefect_home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+            env=kept | SERVER_DEFAULTS | {"PREFECT_HOME": str(prefect_home)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        url = f"http://127.0.0.1:{port}/api"
+        try:
+            _wait_until_healthy(url, process)
+            yield PrefectApi(url)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
+    begun = time.monotonic()
+    while time.monotonic() - begun < START_LIMIT:
+        assert process.poll() is None, "the Prefect server has ended"
+        try:
+            if httpx.get(f"{url}/health").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError("the Prefect server does not answer")
+
+
+@pytest.fixture
+def command(tmp_path: Path, prefect_server: PrefectApi) -> CommandLine:
+    """The command line, with the session's Prefect server."""
+    return CommandLine(tmp_path, prefect_server.url)

@@ -1,0 +1,209 @@
+"""A configuration from the command line to the registries and into Prefect."""
+
+import json
+from collections import Counter
+
+from tests.flows.command import CommandLine, insecure
+from tests.flows.prefect_api import TERMINAL, PrefectApi
+from tests.images.making import ImageMaker
+from tests.images.push import request
+from tests.images.skopeo import skopeo_raw
+from tests.registries.distribution import DistributionRegistry
+from tests.registries.inprocess import FakeRegistry
+
+
+def test_the_forms_of_the_guide_arrive_under_the_right_names_and_stay(
+    command: CommandLine,
+    source_registry: DistributionRegistry,
+    password_registry: DistributionRegistry,
+    image_maker: ImageMaker,
+    repository: str,
+) -> None:
+    source, destination = source_registry.host, password_registry.host
+    first, second = image_maker.pair()
+    for tag, image in (("v1", first), ("v2", second), ("v3", first)):
+        image_maker.push(image, source, repository, tag)
+    image_maker.push_index(source, f"{repository}/multi", "latest", ["linux/amd64", "linux/arm64/v8"])
+    auth = insecure(source, destination)
+    auth[destination] |= {"username": "ferry", "password": "${REGISTRY_PASSWORD}"}
+    command.more["REGISTRY_PASSWORD"] = password_registry.password or ""
+    command.config(
+        {
+            "auth": auth,
+            "defaults": {"registry": destination, "namespace": repository.partition("/")[0]},
+            "images": {
+                f"{source}/{repository}": f"{destination}/{repository}/all",
+                f"{source}/{repository}:v1": f"{destination}/{repository}/one",
+                f"{source}/{repository}:v2": f"{destination}/{repository}/renamed:stable",
+                f"{source}/{repository}:v1,v3": [f"{destination}/{repository}/two", f"{destination}/{repository}/2"],
+                f"{source}/{repository}:/^v[12]$/": f"{destination}/{repository}/matched",
+                f"{source}/{repository}@{first.digest}": f"{destination}/{repository}/pinned:v1",
+                f"{source}/{repository}/multi": "",
+            },
+        }
+    )
+    finished = command.run("--report", "report.json")
+    assert finished.status == 0, finished.both
+    expected = {
+        f"{repository}/all": {"v1": first, "v2": second, "v3": first},
+        f"{repository}/one": {"v1": first},
+        f"{repository}/renamed": {"stable": second},
+        f"{repository}/two": {"v1": first, "v3": first},
+        f"{repository}/2": {"v1": first, "v3": first},
+        f"{repository}/matched": {"v1": first, "v2": second},
+        f"{repository}/pinned": {"v1": first},
+    }
+    auth_pair = password_registry.auth
+    for name, tags in expected.items():
+        listed = json.loads(_get(password_registry, f"/v2/{name}/tags/list"))
+        assert sorted(listed["tags"]) == sorted(tags)
+        for tag, image in tags.items():
+            arrived = skopeo_raw(destination, name, tag, auth_pair)
+            assert arrived == skopeo_raw(source, repository, image.digest)
+    multi = f"{repository.partition('/')[0]}/multi"
+    assert skopeo_raw(destination, multi, "latest", auth_pair) == skopeo_raw(source, f"{repository}/multi", "latest")
+    assert Counter(image["outcome"] for image in command.report()["images"]) == {"copied": 13}
+
+    source_registry.clear_log()
+    password_registry.clear_log()
+    again = command.run("--report", "report.json")
+    assert again.status == 0, again.both
+    assert Counter(image["outcome"] for image in command.report()["images"]) == {"up_to_date": 13}
+    for registry in (source_registry, password_registry):
+        counts = registry.counts()
+        assert set(counts) <= {"ping", "tags", "manifest-head"}, counts
+
+
+def _get(registry: DistributionRegistry, path: str) -> bytes:
+    return request("GET", registry.host, path, auth=registry.auth).body
+
+
+def test_every_task_run_of_a_run_is_in_the_database_when_it_returns(
+    command: CommandLine, prefect_server: PrefectApi, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    tags = 60
+    for number in range(tags):
+        fake_source.image("demo/app", f"v{number}", [b"shared", f"own {number}".encode()])
+    hosts = fake_source.host, fake_destination.host
+    command.config({"auth": insecure(*hosts), "images": {f"{hosts[0]}/demo/app": f"{hosts[1]}/mirror/app"}})
+    finished = command.run("--report", "report.json")
+    assert finished.status == 0, finished.both
+    report = command.report()
+    runs = prefect_server.task_runs(report["flow_run_id"])
+    assert all(run["state_type"] in TERMINAL for run in runs)
+    blobs = fake_destination.count("upload-put")
+    assert blobs == report["totals"]["blobs_copied"] == 2 * tags + 1
+    names = Counter(run["name"].split()[0].split("-")[0] for run in runs)
+    assert names == {"plan": 1, "copy": tags, "blob": blobs, "report": 1}
+    assert {"copy v0", "copy v59"} <= {run["name"] for run in runs}
+
+
+def test_the_run_tells_its_story_in_prefect(
+    command: CommandLine, prefect_server: PrefectApi, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    fake_source.image("demo/app", "v1", [b"layer"])
+    hosts = fake_source.host, fake_destination.host
+    rule = f"{hosts[0]}/demo/app:v1,v9"
+    command.config({"auth": insecure(*hosts), "images": {rule: f"{hosts[1]}/mirror/app"}})
+    finished = command.run("--report", "report.json")
+    assert finished.status == 1, finished.both
+    identity = command.report()["flow_run_id"]
+    run = prefect_server.flow_run(identity)
+    assert run["state_type"] == "FAILED"
+    assert run["state"]["message"].startswith("1 copied, 0 up to date, 0 skipped, 1 failed")
+    assert run["parameters"]["config"] == "config.json"
+    (subflow,) = prefect_server.subflows(identity)
+    assert subflow["name"] == rule
+    assert subflow["state"]["message"] == "2 images to copy, 1 failed"
+    states = {run["name"]: run["state_type"] for run in prefect_server.task_runs(identity)}
+    assert states["copy v1"] == "COMPLETED"
+    assert states["copy v9"] == "FAILED"
+    artifacts = prefect_server.artifacts(identity)
+    assert f"{hosts[0]}/demo/app:v9" in artifacts["imageferry-summary"]["data"]
+    rows = json.loads(artifacts["imageferry-images"]["data"])
+    assert [row["outcome"] for row in rows] == ["failed", "copied"]
+    assert "404" in rows[0]["error"]
+    logs = "\n".join(prefect_server.logs(identity))
+    assert "Traceback" not in logs
+
+
+def test_a_rule_that_is_up_to_date_has_no_subflow(
+    command: CommandLine, prefect_server: PrefectApi, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    for registry in (fake_source, fake_destination):
+        registry.image("demo/app", "v1", [b"layer"])
+    hosts = fake_source.host, fake_destination.host
+    command.config({"auth": insecure(*hosts), "images": {f"{hosts[0]}/demo/app": f"{hosts[1]}/demo/app"}})
+    assert command.run("--report", "report.json").status == 0
+    assert prefect_server.subflows(command.report()["flow_run_id"]) == []
+
+
+def test_what_fails_is_named_and_can_be_run_again(
+    command: CommandLine, source_registry: DistributionRegistry, fake_destination: FakeRegistry, repository: str,
+    image_maker: ImageMaker,
+) -> None:  # fmt: skip
+    source, destination = source_registry.host, fake_destination.host
+    image = image_maker.pair()[0]
+    image_maker.push(image, source, repository, "v1")
+    command.config(insecure(source, destination), "auth.json")
+    command.config(
+        {
+            f"{source}/{repository}:v1,v2": f"{destination}/a/app",
+            f"{source}/{repository}/none": f"{destination}/a/none",
+        },
+        "images.json",
+    )
+    files = ("--auth", "auth.json", "--images", "images.json")
+    finished = command.run(*files, "--output-failed-images", "failed.yaml", "--output-success-images", "done.yaml")
+    assert finished.status == 1
+    assert fake_destination.tags("a/app") == ["v1"]
+    for name in (f"{source}/{repository}:v2", f"{source}/{repository}/none"):
+        assert name in finished.out
+    assert "Traceback" not in finished.both
+    assert (command.folder / "done.yaml").read_text().split() == [
+        f"{source}/{repository}:v1:", "-", f"{destination}/a/app:v1",
+    ]  # fmt: skip
+
+    image_maker.push(image, source, repository, "v2")
+    image_maker.push(image, source, f"{repository}/none", "v7")
+    healed = command.run("--auth", "auth.json", "--images", "failed.yaml", "--report", "report.json")
+    assert healed.status == 0, healed.both
+    assert sorted(fake_destination.tags("a/app")) == ["v1", "v2"]
+    assert fake_destination.tags("a/none") == ["v7"]
+    assert len(command.report()["images"]) == 2
+
+
+def test_a_wrong_password_and_a_refusal_cost_only_their_own_images(
+    command: CommandLine,
+    fake_source: FakeRegistry,
+    password_registry: DistributionRegistry,
+    fake_destination: FakeRegistry,
+) -> None:
+    fake_source.image("demo/app", "v1", [b"layer"])
+    source, locked, open_ = fake_source.host, password_registry.host, fake_destination.host
+    auth = insecure(source, locked, open_)
+    auth[locked] |= {"username": "ferry", "password": "wrong-password"}
+    command.config({"auth": auth, "images": {f"{source}/demo/app": [f"{locked}/a/app", f"{open_}/a/app"]}})
+    finished = command.run("--report", "report.json")
+    assert finished.status == 1
+    outcomes = {image["destination"]: image for image in command.report()["images"]}
+    assert outcomes[f"{open_}/a/app:v1"]["outcome"] == "copied"
+    failed = outcomes[f"{locked}/a/app:v1"]
+    assert failed["outcome"] == "failed"
+    assert "401" in failed["error"]
+    assert "username and password" in failed["error"]
+    assert "wrong-password" not in finished.both
+
+
+def test_a_dry_run_writes_nothing(
+    command: CommandLine, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    digest = fake_source.image("demo/app", "v1", [b"layer"])
+    hosts = fake_source.host, fake_destination.host
+    command.config({"auth": insecure(*hosts), "images": {f"{hosts[0]}/demo/app": f"{hosts[1]}/mirror/app"}})
+    finished = command.run("--dry-run", "--report", "-")
+    assert finished.status == 0, finished.both
+    report = json.loads(finished.out)
+    assert [(image["outcome"], image["digest"]) for image in report["images"]] == [("would_copy", digest)]
+    assert set(fake_destination.counts()) <= {"ping", "tags", "manifest-head", "other"}
+    assert fake_source.count("blob-get") == 0
