@@ -6,6 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from imageferry import words
+from imageferry.copy.errors import BlobFailed, DeliveryError
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Repository
 from tasks.current import current
@@ -39,4 +40,8 @@ async def move_as_task(blob: Descriptor, source: Repository, destinations: list[
     await run.history.began()
     attempt = with_retries(copy_blob, run.ferry.options.retries)
     label = f"{words.short(blob.digest)} {words.size(blob.size) if blob.size >= 0 else ''}".rstrip()
-    await attempt(label, blob.digest, blob.size, source.name, [place.name for place in destinations])
+    try:
+        await attempt(label, blob.digest, blob.size, source.name, [place.name for place in destinations])
+    except DeliveryError as error:
+        # It has been tried as often as it may be: the image must not try it again.
+        raise DeliveryError(label, {name: BlobFailed(str(why)) for name, why in error.failures.items()}) from None

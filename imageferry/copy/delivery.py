@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from imageferry.copy.errors import BlobFailed, DeliveryError
+from imageferry.copy.errors import DeliveryError
 from imageferry.copy.holdings import Holdings
 from imageferry.copy.transfer import Sessions
 from imageferry.errors import ImageferryError
@@ -107,8 +107,7 @@ class Deliveries:
             try:
                 await self.move(blob, source, lacking)
             except DeliveryError as error:
-                # They have been tried as often as they may be: the image must not try them again.
-                failures |= {name: BlobFailed(str(why)) for name, why in error.failures.items()}
+                failures |= error.failures
         arrived = [place for place in lacking if place.name not in failures]
         self._outcomes.totals.blobs_copied += len(arrived)
         for place in places:

@@ -57,17 +57,22 @@ class Ferry:
         await copy_image(self, work)
 
     async def transfer(self, blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
-        """Move one blob's bytes to the destinations that lack it. Raises ``DeliveryError``."""
+        """Move one blob's bytes to the destinations that lack it. Raises ``DeliveryError``.
+
+        A source is read once: what a later rule needs elsewhere comes from where the blob has been brought to.
+        """
         lacking = [place for place in destinations if not self.holdings.has_blob(place, blob.digest)]
         try:
-            await Transfer(blob, source, self.outcomes, self.deliveries.sessions).to(lacking)
+            places = [*self.holdings.arrived(blob.digest), source]
+            await Transfer(blob, places, self.outcomes, self.deliveries.sessions).to(lacking)
         except DeliveryError as error:
-            for place in lacking:
-                if place.name not in error.failures:
-                    self.holdings.add_blob(place, blob.digest)
+            self._arrived(blob, [place for place in lacking if place.name not in error.failures])
             raise
-        for place in lacking:
-            self.holdings.add_blob(place, blob.digest)
+        self._arrived(blob, lacking)
+
+    def _arrived(self, blob: Descriptor, places: list[Repository]) -> None:
+        for place in places:
+            self.holdings.add_blob(place, blob.digest, moved=True)
 
     def settle(self, work: Work, place: Reference, outcome: ImageOutcome) -> None:
         """Note what became of an image at one destination."""

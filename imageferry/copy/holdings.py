@@ -14,22 +14,31 @@ class Holdings:
     """
 
     def __init__(self) -> None:
-        # registry and blob digest -> the registry's repositories that have it
-        self._blobs: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        # digest -> registry -> the registry's repositories that have the blob, by path
+        self._blobs: defaultdict[str, defaultdict[str, dict[str, Repository]]] = defaultdict(lambda: defaultdict(dict))
+        self._moved: set[str] = set()
         self._manifests: set[tuple[str, str]] = set()
         self._empty: set[str] = set()
 
-    def add_blob(self, repository: Repository, digest: str) -> None:
-        """Note that the repository has the blob."""
-        self._blobs[repository.registry, digest].add(repository.repository)
+    def add_blob(self, repository: Repository, digest: str, *, moved: bool = False) -> None:
+        """Note that the repository has the blob; ``moved``: its bytes were brought there, so its source was read."""
+        self._blobs[digest][repository.registry][repository.repository] = repository
+        if moved:
+            self._moved.add(digest)
 
     def has_blob(self, repository: Repository, digest: str) -> bool:
         """Whether the repository is known to have the blob."""
-        return repository.repository in self._blobs.get((repository.registry, digest), ())
+        return digest in self._blobs and repository.repository in self._blobs[digest][repository.registry]
 
     def elsewhere(self, repository: Repository, digest: str) -> str | None:
         """Give another repository of the same registry that is known to have the blob."""
-        return next(iter(self._blobs.get((repository.registry, digest), ())), None)
+        return next(iter(self._blobs[digest][repository.registry]), None) if digest in self._blobs else None
+
+    def arrived(self, digest: str) -> list[Repository]:
+        """Give a place of each registry to which the blob was brought: none while its source has not been read."""
+        if digest not in self._moved:
+            return []
+        return [next(iter(places.values())) for places in self._blobs[digest].values() if places]
 
     def add_manifest(self, repository: Repository, digest: str) -> None:
         """Note that the repository has the manifest, and so all that it names."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from imageferry.copy.errors import DeliveryError
@@ -23,11 +24,14 @@ Sessions = dict[tuple[str, str], Upload]
 
 
 class Transfer:
-    """Moves one blob. ``sessions`` has the upload sessions that refused mounts have left, and is drained of them."""
+    """Moves one blob, from the first of ``places`` that gives it.
 
-    def __init__(self, blob: Descriptor, source: Repository, outcomes: Outcomes, sessions: Sessions) -> None:
+    ``sessions`` has the upload sessions that refused mounts have left, and is drained of them.
+    """
+
+    def __init__(self, blob: Descriptor, places: Sequence[Repository], outcomes: Outcomes, sessions: Sessions) -> None:
         self._blob = blob
-        self._source = source
+        self._places = places
         self._outcomes = outcomes
         self._sessions = sessions
         self._failures: dict[str, ImageferryError] = {}
@@ -54,9 +58,10 @@ class Transfer:
     async def _learn_size(self) -> None:
         """Ask for the size where the manifest does not say it (schema 1)."""
         if self._blob.size < 0:
-            size = await self._source.blobs.size(self._blob.digest)
+            source = self._places[-1]
+            size = await source.blobs.size(self._blob.digest)
             if size is None or size < 0:
-                raise NotFound(f"read blob {short(self._blob.digest)} of {self._source.name}", "it is not there")
+                raise NotFound(f"read blob {short(self._blob.digest)} of {source.name}", "it is not there")
             self._blob = replace(self._blob, size=size)
 
     async def _whole(self, destinations: Sequence[Repository]) -> None:
@@ -77,13 +82,14 @@ class Transfer:
         outlets = await self._open(destinations)
         committed = False
         try:
-            async for piece in self._pieces():
-                for outlet in outlets.values():
-                    await outlet.give(piece)
-                if all(outlet.error for outlet in outlets.values()):
-                    break
-            else:
-                await asyncio.gather(*(outlet.finish() for outlet in outlets.values()))
+            async with contextlib.aclosing(self._pieces()) as pieces:
+                async for piece in pieces:
+                    for outlet in outlets.values():
+                        await outlet.give(piece)
+                    if all(outlet.error for outlet in outlets.values()):
+                        break
+                else:
+                    await asyncio.gather(*(outlet.finish() for outlet in outlets.values()))
             await asyncio.gather(*(self._end(name, outlet) for name, outlet in outlets.items()))
             committed = True
         finally:
@@ -116,12 +122,13 @@ class Transfer:
         left = self._sessions.pop((destination.name, self._blob.digest), None)
         return left or await destination.uploads.start(self._blob.digest)
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        reader = BlobReader(self._source, self._blob)
-        async for piece in reader.pieces():
-            self._outcomes.totals.bytes_read += len(piece)
-            self._outcomes.under_way[self._blob.digest] = (reader.position, self._blob.size)
-            yield piece
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        reader = BlobReader(self._places, self._blob)
+        async with contextlib.aclosing(reader.pieces()) as pieces:
+            async for piece in pieces:
+                self._outcomes.totals.bytes_read += len(piece)
+                self._outcomes.under_way[self._blob.digest] = (reader.position, self._blob.size)
+                yield piece
 
     def _sent(self, count: int) -> None:
         self._outcomes.totals.bytes_written += count
