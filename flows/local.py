@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -41,19 +41,39 @@ def run(request: Request, configuration: Configuration) -> int:
     """Run the flow for what the command line asks; give the exit status."""
     set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
     progress = progress_for(sys.stderr, quiet=request.quiet)
-    with progress.running(), _server(progress):
-        report, missing = _run_in_thread(request, configuration, progress)
+    with progress.running():
+        report, missing = _run_beside_server(request, configuration, progress)
     if missing:
-        print(
-            f"imageferry: Prefect's server has not recorded {words.count(missing, 'task run')}",
-            file=sys.stderr,
-        )
+        print(f"imageferry: Prefect's server has not recorded {words.count(missing, 'task run')}", file=sys.stderr)
     try:
         _write(request, report)
     except OSError as error:
         print(f"imageferry: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
         return FAILED
     return {"completed": DONE, "cancelled": INTERRUPTED}.get(report.status, FAILED)
+
+
+def _run_beside_server(request: Request, configuration: Configuration, progress: Progress) -> tuple[Report, int]:
+    """Let the registries be asked while Prefect's server comes up and prefect is imported, then run the flow.
+
+    The event loop has a thread of its own; the main thread keeps the signals: Prefect would end the process at SIGTERM.
+    """
+    ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+    stopping = _Stopping(ready)
+    with (
+        _server(progress) as starting,
+        stopping.on_signals(),
+        concurrent.futures.ThreadPoolExecutor(1, "imageferry") as thread,
+    ):
+        running = thread.submit(asyncio.run, _sync(request, configuration, progress, stopping, ready))
+        try:
+            starting()
+        except BaseException:
+            ready.cancel()
+            raise
+        if not ready.cancelled():
+            ready.set_result(None)
+        return running.result()
 
 
 def _console_level(request: Request) -> dict[str, str]:
@@ -63,31 +83,36 @@ def _console_level(request: Request) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _server(progress: Progress) -> Iterator[None]:
-    """See that there is a Prefect server: the user's where it answers, else one of our own for this run."""
+def _server(progress: Progress) -> Iterator[Callable[[], None]]:
+    """See that there is a Prefect server: the user's where it answers, else one of our own for this run.
+
+    Gives what imports prefect and waits until the server is ready: both take seconds, in which other things can be done.
+    """
     url = api_url(os.environ, Path.cwd())
     if url and _answers(url):
-        yield
+        yield _import_prefect
         return
     if url:
-        print(
-            f"imageferry: the Prefect server at {url} does not answer; a local one keeps this run's history",
-            file=sys.stderr,
-        )
+        print(f"imageferry: no Prefect server at {url}; a local one keeps this run's history", file=sys.stderr)
     server = LocalServer()
     os.environ["PREFECT_API_URL"] = server.api_url
-    try:
-        # Imported while the server starts: each takes seconds, and they have a core each.
-        import flows.sync  # noqa: F401, PLC0415
 
+    def start() -> None:
+        _import_prefect()
         server.wait_until_ready(lambda seconds: progress.say(_starting(seconds)))
         progress.say("")
-        yield
+
+    try:
+        yield start
     except ServerError as error:
         print(f"imageferry: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
     finally:
         server.stop()
+
+
+def _import_prefect() -> None:
+    import flows.sync  # noqa: F401, PLC0415
 
 
 def _starting(seconds: float) -> str:
@@ -102,17 +127,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _run_in_thread(request: Request, configuration: Configuration, progress: Progress) -> tuple[Report, int]:
-    """Run the event loop beside the main thread, which keeps the signals: Prefect would end the process at SIGTERM."""
-    stopping = _Stopping()
-    with stopping.on_signals(), concurrent.futures.ThreadPoolExecutor(1, "imageferry") as thread:
-        return thread.submit(asyncio.run, _sync(request, configuration, progress, stopping)).result()
-
-
 class _Stopping:
     """Stops the run at the first signal, and the process at the second."""
 
-    def __init__(self) -> None:
+    def __init__(self, ready: concurrent.futures.Future[None]) -> None:
+        self._ready = ready
         self._loop: asyncio.AbstractEventLoop | None = None
         self._run: Current | None = None
         self._asked = False
@@ -120,11 +139,10 @@ class _Stopping:
     def stops(self, run: Current) -> None:
         """Say which run is to be stopped, from within its loop."""
         self._loop, self._run = asyncio.get_running_loop(), run
-        if self._asked:
-            run.stop.set()
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
+        """Take the signals that end a run while the context is entered."""
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -138,39 +156,56 @@ class _Stopping:
         self._asked = True
         if self._loop is not None and self._run is not None:
             self._loop.call_soon_threadsafe(self._run.stop.set)
+        else:
+            self._ready.cancel()
 
 
 async def _sync(
-    request: Request, configuration: Configuration, progress: Progress, stopping: _Stopping
+    request: Request,
+    configuration: Configuration,
+    progress: Progress,
+    stopping: _Stopping,
+    ready: concurrent.futures.Future[None],
 ) -> tuple[Report, int]:
+    """Plan, and once prefect is ``ready`` run the flow; give the report, and how many task runs are not recorded."""
+    async with Ferry(configuration, request.options) as ferry:
+        ferry.outcomes.listeners.append(_log)
+        progress.watch(ferry.outcomes)
+        planning = asyncio.create_task(ferry.plan_all(configuration.rules))
+        try:
+            await asyncio.wrap_future(ready)
+        except asyncio.CancelledError:
+            planning.cancel()
+            return ferry.outcomes.report("cancelled"), 0
+        return await _flow(request, ferry, progress, stopping)
+
+
+async def _flow(request: Request, ferry: Ferry, progress: Progress, stopping: _Stopping) -> tuple[Report, int]:
     from flows.opening import begin  # noqa: PLC0415 - they import prefect
     from flows.sync import sync  # noqa: PLC0415
     from tasks.history import drain  # noqa: PLC0415
 
     _log_to(request)
-    async with Ferry(configuration, request.options) as ferry:
-        run = begin(ferry)
-        stopping.stops(run)
-        ferry.outcomes.listeners.append(_log)
-        progress.watch(ferry.outcomes)
-        state = await sync(
-            config=request.described,
-            dry_run=request.dry_run,
-            force=request.force,
-            platforms=[str(platform) for platform in request.platforms.platforms] or None,
-            return_state=True,
-        )
-        status = state.type.value.lower()
-        if status not in ("completed", "failed", "cancelled"):
-            print(f"imageferry: the run ended unexpectedly: {state.message}", file=sys.stderr)
-        report = ferry.outcomes.report(status, str(state.state_details.flow_run_id))
+    run = begin(ferry)
+    stopping.stops(run)
+    state = await sync(
+        config=request.described,
+        dry_run=request.dry_run,
+        force=request.force,
+        platforms=[str(platform) for platform in request.platforms.platforms] or None,
+        return_state=True,
+    )
+    status = state.type.value.lower()
+    if status not in ("completed", "failed", "cancelled"):
+        print(f"imageferry: the run ended unexpectedly: {state.message}", file=sys.stderr)
+    report = ferry.outcomes.report(status, str(state.state_details.flow_run_id))
 
-        def say(recorded: int, awaited: int) -> None:
-            progress.say(f"Prefect's server has recorded {recorded:,} of {words.count(awaited, 'task run')}")
+    def say(recorded: int, awaited: int) -> None:
+        progress.say(f"Prefect's server has recorded {recorded:,} of {words.count(awaited, 'task run')}")
 
-        missing = await run.history.complete(say)
-        await drain()
-        return report, missing
+    missing = await run.history.complete(say)
+    await drain()
+    return report, missing
 
 
 def _log_to(request: Request) -> None:

@@ -10,7 +10,7 @@ from imageferry.config import Files, load
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
 from imageferry.selection import PlatformFilter
-from tasks.blobs import move_as_task
+from tasks.blobs import move
 from tasks.current import Current, find_current, set_current
 from tasks.logs import drop_known_tracebacks
 
@@ -35,7 +35,7 @@ async def opened(
 def begin(ferry: Ferry) -> Current:
     """Make this engine the one of the run, with its blobs moved as tasks."""
     drop_known_tracebacks()
-    ferry.deliveries.move = move_as_task
+    ferry.deliveries.move = move
     run = Current(ferry)
     set_current(run)
     return run

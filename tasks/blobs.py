@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -11,6 +14,19 @@ from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Repository
 from tasks.current import current
 from tasks.retries import DELAYS, may_heal, with_retries
+
+#: The environment variable that says from which size on (bytes) a blob has a task run of its own.
+TASK_SIZE = "IMAGEFERRY_BLOB_TASK_SIZE"
+
+#: Below this a task run costs more than a tenth of what moving the blob takes.
+DEFAULT_TASK_SIZE = 8 * 1024 * 1024
+
+
+@functools.cache
+def task_size() -> int:
+    """Give the size in bytes from which on a blob has a task run of its own; smaller ones belong to their image's."""
+    text = os.environ.get(TASK_SIZE, "")
+    return int(text) if text.isdigit() else DEFAULT_TASK_SIZE
 
 
 @task(
@@ -34,9 +50,13 @@ async def copy_blob(label: str, digest: str, size: int, source: str, destination
     return size
 
 
-async def move_as_task(blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
-    """Move a blob as a task run of its own: what the engine is given to move blobs with."""
+async def move(blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
+    """Move a blob, as a task run of its own where it is large enough: what the engine is given to move blobs with."""
     run = current()
+    if 0 <= blob.size < task_size():
+        # Its image's task is the one that is tried again.
+        await run.ferry.transfer(blob, source, destinations)
+        return
     await run.history.began()
     attempt = with_retries(copy_blob, run.ferry.options.retries)
     label = f"{words.short(blob.digest)} {words.size(blob.size) if blob.size >= 0 else ''}".rstrip()

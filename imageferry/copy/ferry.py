@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from imageferry.concurrency import for_each
 from imageferry.config import Access, Configuration, Rule, docker_access
 from imageferry.copy.delivery import Deliveries
 from imageferry.copy.errors import DeliveryError
@@ -21,6 +22,9 @@ from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Endpoint, Repository
 from imageferry.report import ImageOutcome, Outcome, Outcomes
 from imageferry.selection import PlatformFilter
+
+#: Rules that are planned at the same time; the registries' own limits lie below.
+RULES_AT_ONCE = 16
 
 
 class Ferry:
@@ -39,6 +43,7 @@ class Ferry:
         self._endpoints: dict[tuple[str, Access | None], Endpoint] = {}
         self._repositories: dict[tuple[str, bool], Repository] = {}
         self._described: dict[Reference, asyncio.Task[Descriptor | None]] = {}
+        self._planned: dict[str, asyncio.Task[list[Work]]] = {}
         self._tags: dict[str, asyncio.Task[list[str]]] = {}
         self._manifest_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -49,8 +54,18 @@ class Ferry:
         await self._resources.aclose()
 
     async def plan(self, rule: Rule) -> list[Work]:
-        """Find what a rule has to do: see ``plan_rule``."""
-        return await plan_rule(self, rule)
+        """Find what a rule has to do: see ``plan_rule``. Each is planned once a run, by whoever asks first."""
+        if rule.name not in self._planned:
+            self._planned[rule.name] = asyncio.create_task(plan_rule(self, rule))
+        return await asyncio.shield(self._planned[rule.name])
+
+    async def plan_all(self, rules: Iterable[Rule]) -> None:
+        """Plan several rules side by side."""
+
+        async def plan(rule: Rule) -> None:
+            await self.plan(rule)
+
+        await for_each(rules, RULES_AT_ONCE, plan)
 
     async def copy(self, work: Work) -> None:
         """Copy one image: see ``copy_image``."""

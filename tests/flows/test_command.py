@@ -135,8 +135,8 @@ def test_a_first_run_anywhere_needs_no_set_up(
     assert len(lines) == 5, finished.err
     assert all(line.startswith("copied") for line in lines)
     recorded = _query(tmp_path / "prefect" / "prefect.db", "select state_type, count(*) from task_run group by 1")
-    # plan, 5 tags, 11 blobs, report, and Prefect's placeholder of the subflow
-    assert recorded == [("COMPLETED", 19)]
+    # plan, 5 tags with their small blobs, report, and Prefect's placeholder of the subflow
+    assert recorded == [("COMPLETED", 8)]
 
 
 def _query(database: Path, statement: str) -> list[tuple[object, ...]]:

@@ -23,7 +23,7 @@ def test_the_forms_of_the_guide_arrive_under_the_right_names_and_stay(
     first, second = image_maker.pair()
     for tag, image in (("v1", first), ("v2", second), ("v3", first)):
         image_maker.push(image, source, repository, tag)
-    image_maker.push_index(source, f"{repository}/multi", "latest", ["linux/amd64", "linux/arm64/v8"])
+    image_maker.push_index(source, f"{repository}/multi", "latest", ("linux/amd64", "linux/arm64/v8"))
     auth = insecure(source, destination)
     auth[destination] |= {"username": "ferry", "password": "${REGISTRY_PASSWORD}"}
     command.more["REGISTRY_PASSWORD"] = password_registry.password or ""
@@ -86,6 +86,7 @@ def test_every_task_run_of_a_run_is_in_the_database_when_it_returns(
         fake_source.image("demo/app", f"v{number}", [b"shared", f"own {number}".encode()])
     hosts = fake_source.host, fake_destination.host
     command.config({"auth": insecure(*hosts), "images": {f"{hosts[0]}/demo/app": f"{hosts[1]}/mirror/app"}})
+    command.more["IMAGEFERRY_BLOB_TASK_SIZE"] = "0"
     finished = command.run("--report", "report.json")
     assert finished.status == 0, finished.both
     report = command.report()
