@@ -18,7 +18,7 @@ import httpx
 from imageferry.config.models import Access
 from imageferry.registry.challenge import Challenge, parse_challenges
 from imageferry.registry.errors import BadAnswer, LoginFailed, Unavailable, error_for
-from imageferry.registry.hosts import is_internal
+from imageferry.registry.hosts import leads_inside
 from imageferry.registry.transport import TIMEOUT, is_replayable
 
 #: Seconds a token lives when its server does not say (token authentication specification).
@@ -162,7 +162,7 @@ class RegistryAuth(httpx.Auth):
             raise BadAnswer(action, f"its token server {text!r} is not an http or https address")
         if realm.scheme == "http" and not self._may_be_plain:
             raise BadAnswer(action, f"its token server {text!r} would get the password without TLS")
-        if is_internal(realm.host) and not is_internal(self._origin.host):
+        if leads_inside(realm.host, self._origin.host):
             raise BadAnswer(action, f"its token server {text!r} is an address inside this machine's network")
         return realm
 

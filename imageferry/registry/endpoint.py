@@ -22,7 +22,7 @@ from imageferry.registry.errors import (
     Untrusted,
     error_for,
 )
-from imageferry.registry.hosts import is_internal
+from imageferry.registry.hosts import leads_inside
 from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, WHOLE, causes, in_memory, open_client
 
 #: Docker Hub is written docker.io and spoken to here.
@@ -50,12 +50,17 @@ class Endpoint:
         self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         self._insecure = access is not None and access.insecure
         self._auth = RegistryAuth(access, may_be_plain=self._insecure)
+        self._bare_host = httpx.URL(f"https://{self.host}").host
         self._origin: httpx.URL | None = None
         self._probing = asyncio.Lock()
         try:
-            self._client = open_client(access, self._auth, asyncio.Semaphore(REQUESTS_AT_ONCE))
-        except (OSError, ssl.SSLError, ValueError) as error:
+            self._client = open_client(self.host, access, self._auth, asyncio.Semaphore(REQUESTS_AT_ONCE))
+        except (OSError, ssl.SSLError) as error:
             raise Untrusted(f"reach {registry}", f"its TLS files cannot be used: {error}") from None
+        except (ValueError, httpx.InvalidURL):
+            # Their words would show the proxy's password.
+            advice = "check proxy in auth, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+            raise BadAnswer(f"reach {registry}", "its proxy's address is none", advice=advice) from None
         self._client.event_hooks = {"request": [self._check_host]}
 
     async def __aenter__(self) -> Endpoint:
@@ -105,7 +110,9 @@ class Endpoint:
 
         With a ``limit`` the body is there already, of at most so many bytes and one piece more.
         """
-        url = (await self.origin(action)).join(path)
+        origin = await self.origin(action)
+        # To join a text is a tenth of what it costs to join addresses, and most requests are such.
+        url = f"{origin}{path}" if isinstance(path, str) else origin.join(path)
         request = self._client.build_request(
             method,
             url,
@@ -144,7 +151,7 @@ class Endpoint:
 
     async def _check_host(self, request: httpx.Request) -> None:
         """Refuse to follow an answer to an address inside this machine's network."""
-        if is_internal(request.url.host) and not is_internal(self.host.rpartition(":")[0] or self.host):
+        if leads_inside(request.url.host, self._bare_host):
             raise BadAnswer(f"follow {self.host}", f"it leads to {request.url.host}, inside this machine's network")
 
     @contextlib.contextmanager

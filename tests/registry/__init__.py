@@ -1,0 +1,1 @@
+"""Tests of one registry as an object."""

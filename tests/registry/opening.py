@@ -1,0 +1,28 @@
+"""One repository of a registry, opened as the engine opens it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic import SecretStr
+
+from imageferry.config import Access
+from imageferry.registry import Endpoint, Repository
+
+
+def access(username: str = "", password: str = "", **more: Any) -> Access:
+    """Make an entry of `auth`: plain HTTP is let be, unless `insecure` says otherwise."""
+    secrets = {"username": SecretStr(username), "password": SecretStr(password)} if username else {}
+    for name in ("identity_token", "proxy"):
+        if name in more:
+            secrets[name] = SecretStr(more.pop(name))
+    return Access(**{"insecure": True, **secrets, **more})
+
+
+@asynccontextmanager
+async def opened(
+    host: str, path: str = "a/app", entry: Access | None = None, *, writable: bool = False
+) -> AsyncIterator[Repository]:
+    """Open a repository; without an entry of `auth`, one that lets plain HTTP be."""
+    async with Endpoint(host, access() if entry is None else entry) as endpoint:
+        yield Repository(endpoint, path, writable=writable)

@@ -1,0 +1,62 @@
+"""Blobs of one repository: looked up and read."""
+
+import pytest
+
+from imageferry.registry.errors import BadAnswer, NotFound
+from tests.registries import actions
+from tests.registries.habits import Habits
+from tests.registries.inprocess import FakeRegistry
+from tests.registries.rules import Fault
+from tests.registry.opening import opened
+
+BLOB = bytes(range(256)) * 100
+
+
+async def test_a_blob_is_looked_up_with_one_head(fake_source: FakeRegistry) -> None:
+    digest = fake_source.add_blob("a/app", BLOB)
+    async with opened(fake_source.host) as repository:
+        assert await repository.blobs.size(digest) == len(BLOB)
+        assert not await repository.blobs.exists("sha256:" + "0" * 64)
+    assert fake_source.counts() == {"ping": 1, "blob-head": 2}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+async def test_a_look_that_is_refused_means_no(status: int) -> None:
+    with FakeRegistry(Habits(blob_head=status)) as registry:
+        digest = registry.add_blob("a/app", BLOB)
+        async with opened(registry.host) as repository:
+            assert not await repository.blobs.exists(digest)
+        assert registry.count("blob-head") <= 2
+
+
+@pytest.mark.parametrize(("ranges", "status", "start"), [(True, 206, 1000), (False, 200, 0)])
+async def test_a_blob_is_read_from_an_offset(ranges: bool, status: int, start: int) -> None:
+    with FakeRegistry(Habits(ranges=ranges)) as registry:
+        digest = registry.add_blob("a/app", BLOB)
+        async with opened(registry.host) as repository, repository.blobs.open(digest, 1000) as answer:
+            assert answer.status_code == status
+            assert b"".join([piece async for piece in answer.aiter_raw()]) == BLOB[start:]
+
+
+async def test_a_small_blob_is_read_with_a_bound(fake_source: FakeRegistry) -> None:
+    digest = fake_source.add_blob("a/app", BLOB)
+    async with opened(fake_source.host) as repository:
+        assert await repository.blobs.read(digest, len(BLOB)) == BLOB
+        with pytest.raises(BadAnswer, match="more than 25,599 bytes"):
+            await repository.blobs.read(digest, len(BLOB) - 1)
+
+
+async def test_a_blob_that_is_not_there(fake_source: FakeRegistry) -> None:
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(NotFound, match=r"000000000000 of .*a/app"):
+            async with repository.blobs.open("sha256:" + "0" * 64):
+                pass
+
+
+async def test_redirects_end(fake_source: FakeRegistry) -> None:
+    digest = fake_source.add_blob("a/app", BLOB)
+    fake_source.rules.append(Fault("blob-get", actions.redirect(fake_source.url)))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(BadAnswer, match="redirects without end"):
+            await repository.blobs.read(digest, len(BLOB))
+    assert fake_source.count("blob-get") < 10

@@ -1,0 +1,210 @@
+"""Manifests of one repository: asked for, read, put."""
+
+import gzip
+import hashlib
+import json
+import tracemalloc
+
+import pytest
+
+from imageferry.registry import Manifest, RegistryError
+from imageferry.registry.errors import BadAnswer, DigestMismatch, NotFound, Refused, Unavailable
+from imageferry.registry.manifests import MANIFEST_LIMIT
+from tests.images.documents import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    DOCKER_SCHEMA1,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    image_manifest,
+)
+from tests.images.raw import gzip_layer
+from tests.images.schema1 import schema1_manifest
+from tests.registries import actions
+from tests.registries.habits import Habits
+from tests.registries.inprocess import FakeRegistry
+from tests.registries.rules import Fault, Match
+from tests.registry.opening import opened
+
+ZEROS = "sha256:" + "0" * 64
+
+
+async def test_a_tag_is_described_with_one_head(fake_source: FakeRegistry) -> None:
+    digest = fake_source.image("a/app", "v1", docker=True)
+    async with opened(fake_source.host) as repository:
+        found = await repository.manifests.describe("v1")
+    assert found is not None
+    data = fake_source.manifest("a/app", "v1") or b""
+    assert (found.digest, found.media_type, found.size) == (digest, DOCKER_MANIFEST, len(data))
+    assert (fake_source.count("manifest-head"), fake_source.count("manifest-get")) == (1, 0)
+
+
+async def test_what_is_not_there_is_none(fake_source: FakeRegistry) -> None:
+    fake_source.image("a/app", "v1")
+    async with opened(fake_source.host) as repository:
+        assert await repository.manifests.describe("v2") is None
+        with pytest.raises(NotFound, match=r"a/app:v2.*404"):
+            await repository.manifests.get("v2")
+    assert fake_source.count("manifest-head") == 1
+
+
+@pytest.mark.parametrize("habits", [Habits(digest_header=False), Habits(manifest_head=405)])
+async def test_a_head_without_a_digest_is_made_good_with_a_get(habits: Habits) -> None:
+    with FakeRegistry(habits) as registry:
+        digest = registry.image("a/app", "v1")
+        async with opened(registry.host) as repository:
+            found = await repository.manifests.describe("v1")
+            assert found is not None
+            assert found.digest == digest
+            if habits.manifest_head is None:
+                assert await repository.manifests.describe("v2") is None
+
+
+async def test_the_bytes_count_and_not_the_header(fake_source: FakeRegistry) -> None:
+    digest = fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-get", actions.wrong_digest(ZEROS)))
+    async with opened(fake_source.host) as repository:
+        assert (await repository.manifests.get("v1")).digest == digest
+        assert (await repository.manifests.get(digest)).digest == digest
+
+
+async def test_other_bytes_than_the_digest_names_are_refused(fake_source: FakeRegistry) -> None:
+    digest = fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-get", actions.corrupt(5)))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(DigestMismatch, match=digest):
+            await repository.manifests.get(digest)
+
+
+async def test_a_digest_header_that_is_none_is_told(fake_source: FakeRegistry) -> None:
+    fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-head", actions.wrong_digest("md5:abc")))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(BadAnswer, match="md5:abc"):
+            await repository.manifests.describe("v1")
+
+
+async def test_every_type_is_accepted_by_name(fake_source: FakeRegistry) -> None:
+    fake_source.image("a/app", "v1")
+    async with opened(fake_source.host) as repository:
+        await repository.manifests.describe("v1")
+        await repository.manifests.get("v1")
+    for entry in fake_source.log.entries("manifest-head", "manifest-get"):
+        accepted = entry.headers["accept"].split(", ")
+        assert {DOCKER_SCHEMA1, DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX} <= set(accepted)
+        assert entry.headers["accept-encoding"] == "identity"
+
+
+async def test_a_manifest_is_read_up_to_4_mib_and_no_further(fake_source: FakeRegistry) -> None:
+    def padded(size: int) -> bytes:
+        head = json.dumps({"schemaVersion": 2, "layers": []}).encode()
+        return head + b" " * (size - len(head))
+
+    fake_source.add_manifest("a/app", "most", padded(MANIFEST_LIMIT), OCI_MANIFEST)
+    fake_source.add_manifest("a/app", "more", padded(MANIFEST_LIMIT + 1), OCI_MANIFEST)
+    # Of this one no more comes than a little over the bound: who reads on waits for ever.
+    fake_source.add_manifest("a/app", "huge", padded(3 * MANIFEST_LIMIT), OCI_MANIFEST)
+    fake_source.rules.append(Fault(Match("manifest-get", path="huge"), actions.stall_after(MANIFEST_LIMIT + 2**21)))
+    async with opened(fake_source.host) as repository:
+        assert len((await repository.manifests.get("most")).body) == MANIFEST_LIMIT
+        with pytest.raises(BadAnswer, match=r"a/app:more.*4,194,304"):
+            await repository.manifests.get("more")
+        with pytest.raises(BadAnswer, match="4,194,304"):
+            await repository.manifests.get("huge")
+
+
+async def test_a_page_for_people_is_no_manifest(fake_source: FakeRegistry) -> None:
+    fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault(None, actions.html()))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(BadAnswer, match=r"a/app:v1|sha256"):
+            await repository.manifests.get("v1")
+        with pytest.raises(BadAnswer):
+            await repository.manifests.describe("v1")
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/octet-stream", "text/plain; charset=utf-8"])
+async def test_a_type_that_says_nothing_is_found_in_the_manifest(fake_source: FakeRegistry, media_type: str) -> None:
+    fake_source.image("a/app", "v1", docker=True)
+    fake_source.rules.append(Fault("manifest-get", actions.with_header("Content-Type", media_type)))
+    async with opened(fake_source.host) as repository:
+        assert (await repository.manifests.get("v1")).media_type == DOCKER_MANIFEST
+
+
+async def test_the_digest_of_a_signed_schema_1_manifest_is_its_payloads(fake_source: FakeRegistry) -> None:
+    document = schema1_manifest("a/app", "v1", [gzip_layer({"a": b"b"})])
+    digest = fake_source.add_manifest("a/app", "v1", document.data, document.media_type)
+    async with opened(fake_source.host) as repository:
+        found = await repository.manifests.get("v1")
+        assert (await repository.manifests.get(digest)).body == document.data
+    assert digest != document.digest
+    assert (found.digest, found.body) == (digest, document.data)
+
+
+async def test_a_digest_of_sha512(fake_source: FakeRegistry) -> None:
+    data = image_manifest([b"layer"]).data
+    digest = "sha512:" + hashlib.sha512(data).hexdigest()
+    fake_source.add_manifest("a/app", None, data, OCI_MANIFEST, digest)
+    async with opened(fake_source.host) as repository:
+        assert (await repository.manifests.get(digest)).digest == digest
+
+
+async def test_the_bytes_and_the_type_are_put_as_they_are(fake_destination: FakeRegistry) -> None:
+    fake_destination.habits.check_references = False
+    body = b'\t{"schemaVersion" : 2,\n "mediaType":"application/vnd.example+json", "x": 1.50 }\n'
+    async with opened(fake_destination.host, writable=True) as repository:
+        await repository.manifests.put("v1", Manifest.of(body, "application/vnd.example+json"))
+    assert fake_destination.manifest("a/app", "v1") == body
+    assert fake_destination.media_type("a/app", "v1") == "application/vnd.example+json"
+
+
+async def test_a_put_that_is_refused_is_told_as_the_registry_says_it(fake_destination: FakeRegistry) -> None:
+    fake_destination.habits.check_references = False
+    fake_destination.habits.immutable_tags = True
+    manifest = Manifest.of(image_manifest([]).data, OCI_MANIFEST)
+    async with opened(fake_destination.host, writable=True) as repository:
+        await repository.manifests.put("v1", manifest)
+        with pytest.raises(Refused, match=r"412.*tag v1 is immutable") as told:
+            await repository.manifests.put("v1", manifest)
+    assert not told.value.transient
+    assert fake_destination.count("manifest-put") == 2
+
+
+async def test_words_of_a_registry_cannot_write_to_the_terminal(fake_source: FakeRegistry) -> None:
+    fake_source.rules.append(Fault(None, actions.refuse(403, "DENIED", "no\x1b[2J\u202e" + "x" * 9999)))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(RegistryError) as told:
+            await repository.manifests.get("v1")
+    assert "no\\x1b[2J\\u202e" in str(told.value)
+    assert len(str(told.value)) < 1000
+
+
+async def test_a_compressed_answer_does_not_grow_without_bound(fake_source: FakeRegistry) -> None:
+    bomb = gzip.compress(bytes(96 * 1024 * 1024), 9)
+    fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-get", actions.replace_body(bomb, {"Content-Encoding": "gzip"})))
+    async with opened(fake_source.host) as repository:
+        tracemalloc.start()
+        try:
+            with pytest.raises(RegistryError):
+                await repository.manifests.get("v1")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 40 * 1024 * 1024
+
+
+async def test_a_compressed_answer_is_undone_where_it_is_small(fake_source: FakeRegistry) -> None:
+    digest = fake_source.image("a/app", "v1")
+    packed = gzip.compress(fake_source.manifest("a/app", "v1") or b"")
+    fake_source.rules.append(Fault("manifest-get", actions.replace_body(packed, {"Content-Encoding": "gzip"})))
+    async with opened(fake_source.host) as repository:
+        assert (await repository.manifests.get("v1")).digest == digest
+
+
+async def test_a_registry_that_is_busy_may_heal(fake_source: FakeRegistry) -> None:
+    fake_source.rules.append(Fault(None, actions.refuse(503, "UNAVAILABLE")))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(Unavailable) as told:
+            await repository.manifests.get("v1")
+    assert told.value.transient

@@ -1,0 +1,94 @@
+"""The tags of one repository, page by page."""
+
+from typing import Literal
+
+import pytest
+
+from imageferry.registry.errors import BadAnswer, Forbidden, NotFound
+from tests.registries import actions
+from tests.registries.habits import Habits
+from tests.registries.inprocess import FakeRegistry
+from tests.registries.rules import Fault
+from tests.registry.opening import opened
+
+
+def filled(registry: FakeRegistry, count: int) -> list[str]:
+    """Give the repository so many tags."""
+    registry.image("a/app", "v0000")
+    for number in range(1, count):
+        registry.tag("a/app", f"v{number:04}", "v0000")
+    return [f"v{number:04}" for number in range(count)]
+
+
+@pytest.mark.parametrize(("tags_null", "count"), [(True, 0), (False, 0), (False, 1), (False, 7)])
+async def test_all_tags_come_on_one_page(tags_null: bool, count: int) -> None:
+    with FakeRegistry(Habits(tags_null=tags_null)) as registry:
+        registry.storage.repository("a/app")
+        tags = filled(registry, count) if count else []
+        async with opened(registry.host) as repository:
+            assert await repository.tags.all() == tags
+        assert registry.count("tags") == 1
+
+
+@pytest.mark.parametrize("link", ["relative", "absolute", "other-host", "other-scheme", "query-only"])
+async def test_pages_follow_at_the_registrys_own_host(
+    link: Literal["relative", "absolute", "other-host", "other-scheme", "query-only"],
+) -> None:
+    with FakeRegistry(Habits(page_size=3, link=link)) as registry:
+        tags = filled(registry, 10)
+        async with opened(registry.host) as repository:
+            assert await repository.tags.all() == tags
+        assert registry.count("tags") == 4
+
+
+async def test_a_page_that_leads_to_itself_is_the_last(fake_source: FakeRegistry) -> None:
+    fake_source.habits.page_size, fake_source.habits.link = 3, "loop"
+    tags = filled(fake_source, 10)
+    async with opened(fake_source.host) as repository:
+        assert await repository.tags.all() == tags[:3]
+    assert fake_source.count("tags") <= 2
+
+
+async def test_no_more_is_asked_for_than_every_registry_gives() -> None:
+    with FakeRegistry(Habits(most_tags=1000)) as registry:
+        tags = filled(registry, 2500)
+        async with opened(registry.host) as repository:
+            assert await repository.tags.all() == tags
+        assert [entry.query["n"] for entry in registry.log.entries("tags")] == [["1000"]] * 3
+
+
+async def test_a_page_may_be_larger_than_was_asked_for(fake_source: FakeRegistry) -> None:
+    names = ",".join(f'"v{number}"' for number in range(10_000))
+    fake_source.rules.append(Fault("tags", actions.respond(200, f'{{"name":"a/app","tags":[{names}]}}'.encode())))
+    async with opened(fake_source.host) as repository:
+        assert len(await repository.tags.all()) == 10_000
+
+
+async def test_a_tag_on_two_pages_is_one_tag(fake_source: FakeRegistry) -> None:
+    headers = {"Link": '</v2/a/app/tags/list?last=b>; rel="next"'}
+    fake_source.rules.append(Fault("tags", actions.respond(200, b'{"tags":["a","b"]}', headers), times=1))
+    fake_source.rules.append(Fault("tags", actions.respond(200, b'{"tags":["b","c"]}'), skip=0))
+    fake_source.rules.reverse()
+    fake_source.rules[0].skip = 1
+    async with opened(fake_source.host) as repository:
+        assert await repository.tags.all() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b'{"name": "a/app"}', b'{"tags": "v1"}', b'{"tags": [1, 2]}', b"[" * 100_000],
+)
+async def test_what_is_no_list_of_tags_is_told(fake_source: FakeRegistry, body: bytes) -> None:
+    fake_source.rules.append(Fault("tags", actions.respond(200, body)))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(BadAnswer, match="no list of tags"):
+            await repository.tags.all()
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (403, Forbidden), (500, NotFound)])
+async def test_a_missing_repository_is_told_after_one_request(status: int, kind: type[Exception]) -> None:
+    with FakeRegistry(Habits(unknown_name=status)) as registry:
+        async with opened(registry.host, "b/app") as repository:
+            with pytest.raises(kind, match="b/app"):
+                await repository.tags.all()
+        assert registry.count("tags") == 1

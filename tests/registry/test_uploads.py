@@ -1,0 +1,244 @@
+"""How blobs enter a repository."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from imageferry.registry import Repository
+from imageferry.registry.errors import BadAnswer, Forbidden, NotFound, Refused, RegistryError
+from imageferry.registry.uploads import Upload
+from tests.images.documents import sha256
+from tests.registries import actions
+from tests.registries.auth import Bearer
+from tests.registries.certificates import Authority
+from tests.registries.habits import Habits
+from tests.registries.inprocess import FakeRegistry
+from tests.registries.rules import Fault
+from tests.registries.storage import Storage
+from tests.registry.opening import access, opened
+
+BLOB = b"a layer" * 1000
+DIGEST = sha256(BLOB)
+
+
+Way = Callable[[Repository], Awaitable[None]]
+
+
+class Body(httpx.AsyncByteStream):
+    """A body that can be sent only once."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BLOB[:3000]
+        yield BLOB[3000:]
+
+
+async def streamed(repository: Repository) -> None:
+    """Upload the blob as a stream, as large ones are."""
+    upload = await repository.uploads.start(DIGEST)
+    await upload.patch(Body(), len(BLOB))
+    await upload.commit()
+
+
+async def whole(repository: Repository) -> None:
+    """Upload the blob in one request, as small ones are."""
+    await (await repository.uploads.start(DIGEST)).put(BLOB)
+
+
+@pytest.mark.parametrize("upload", [whole, streamed])
+@pytest.mark.parametrize(
+    "habits",
+    [
+        Habits(),
+        Habits(location="relative"),
+        Habits(location="relative", state=False),
+        Habits(state=False),
+        Habits(patch_status=201),
+        Habits(patch_status=204),
+        Habits(stale_range=True),
+        Habits(refuse_chunks=416),
+        Habits(patch_before_put=True),
+        Habits(least_chunk=1024 * 1024),
+    ],
+)
+async def test_an_upload(habits: Habits, upload: Way) -> None:
+    with FakeRegistry(habits) as registry:
+        async with opened(registry.host, writable=True) as repository:
+            await upload(repository)
+        assert registry.blob("a/app", DIGEST) == BLOB
+        assert not registry.storage.uploads
+
+
+async def test_a_large_blob_takes_three_requests_and_a_small_one_two(fake_destination: FakeRegistry) -> None:
+    async with opened(fake_destination.host, writable=True) as repository:
+        await whole(repository)
+        await streamed(repository)
+    kinds = [entry.kind for entry in fake_destination.log if entry.kind != "ping"]
+    assert kinds == ["upload-start", "upload-put", "upload-start", "upload-patch", "upload-put"]
+    (patch,) = fake_destination.log.entries("upload-patch")
+    assert patch.headers["content-length"] == str(len(BLOB))
+    assert "transfer-encoding" not in patch.headers
+    assert "content-range" not in patch.headers
+
+
+async def test_an_empty_blob_is_a_put_without_a_body(fake_destination: FakeRegistry) -> None:
+    digest = sha256(b"")
+    async with opened(fake_destination.host, writable=True) as repository:
+        await (await repository.uploads.start(digest)).put(b"")
+    assert fake_destination.blob("a/app", digest) == b""
+    assert fake_destination.log.entries("upload-put")[0].headers["content-length"] == "0"
+
+
+@pytest.mark.parametrize("upload", [whole, streamed])
+async def test_an_upload_at_another_host(upload: Way) -> None:
+    storage = Storage()
+    with (
+        FakeRegistry(storage=storage) as registry,
+        FakeRegistry(Habits(refuse_authorization=True), storage=storage) as uploads,
+    ):
+        registry.habits.location, registry.habits.location_base = "other-host", uploads.url
+        async with opened(registry.host, writable=True) as repository:
+            await upload(repository)
+        assert registry.blob("a/app", DIGEST) == BLOB
+        assert (registry.count("upload-put"), uploads.count("upload-put")) == (0, 1)
+
+
+async def test_the_query_of_a_location_is_kept(fake_destination: FakeRegistry) -> None:
+    query = "_state=a%2Bb%2F%3D%3D&x=%26&empty=&n=1%2C2"
+    location = f"/v2/a/app/blobs/uploads/1234?{query}"
+    fake_destination.rules.append(Fault("upload-start", actions.respond(202, b"", {"Location": location})))
+    fake_destination.rules.append(Fault("upload-put", actions.respond(201)))
+    async with opened(fake_destination.host, writable=True) as repository:
+        await whole(repository)
+    (put,) = fake_destination.log.entries("upload-put")
+    assert put.query == {"_state": ["a+b/=="], "x": ["&"], "empty": [""], "n": ["1,2"], "digest": [DIGEST]}
+
+
+async def test_a_location_may_lose_the_port(tmp_path: Path) -> None:
+    # Port 443 is left out by some; then the address is still the registry's own, with its credentials.
+    url = httpx.URL("https://registry.example:443/v2/").join("https://registry.example/v2/x")
+    assert (url.host, url.port) == ("registry.example", httpx.URL("https://registry.example:443").port)
+
+
+@pytest.mark.parametrize("location", ["", "http://host:port/x", "//"])
+async def test_a_session_without_an_address_is_told(fake_destination: FakeRegistry, location: str) -> None:
+    fake_destination.rules.append(Fault("upload-start", actions.respond(202, b"", {"Location": location})))
+    async with opened(fake_destination.host, writable=True) as repository:
+        with pytest.raises(RegistryError):
+            await whole(repository)
+
+
+@pytest.mark.parametrize("status", [200, 204])
+async def test_a_start_that_is_none_is_told(fake_destination: FakeRegistry, status: int) -> None:
+    fake_destination.rules.append(Fault("upload-start", actions.respond(status)))
+    async with opened(fake_destination.host, writable=True) as repository:
+        with pytest.raises(BadAnswer, match=f"answered {status}, expected 202"):
+            await whole(repository)
+
+
+async def test_a_mount_spares_the_upload(fake_destination: FakeRegistry) -> None:
+    digest = fake_destination.add_blob("b/app", BLOB)
+    async with opened(fake_destination.host, writable=True) as repository:
+        assert await repository.uploads.mount(digest, "b/app") is None
+    assert fake_destination.blob("a/app", digest) == BLOB
+    assert fake_destination.counts() == {"ping": 1, "mount": 1}
+
+
+@pytest.mark.parametrize(("status", "starts"), [(202, 0), (401, 1), (403, 1), (404, 1), (405, 1)])
+async def test_a_mount_that_is_refused_leaves_a_session(status: int, starts: int) -> None:
+    with FakeRegistry(Habits(mount=status)) as registry:
+        digest = registry.add_blob("b/app", BLOB)
+        async with opened(registry.host, writable=True) as repository:
+            session = await repository.uploads.mount(digest, "b/app")
+            assert isinstance(session, Upload)
+            await session.put(BLOB)
+        assert registry.blob("a/app", digest) == BLOB
+        assert (registry.count("mount"), registry.count("upload-start")) == (1, starts)
+
+
+async def test_a_mount_whose_scope_is_refused_leaves_a_session() -> None:
+    def grants(user: str | None, name: str) -> set[str]:
+        return {"pull", "push"} if name == "a/app" else set()
+
+    with FakeRegistry(auth=Bearer({"ferry": "secret"}, grants=grants)) as registry:
+        digest = registry.add_blob("b/app", BLOB)
+        async with opened(registry.host, entry=access("ferry", "secret"), writable=True) as repository:
+            session = await repository.uploads.mount(digest, "b/app")
+            assert session is not None
+            await session.put(BLOB)
+        assert registry.blob("a/app", digest) == BLOB
+
+
+async def test_a_server_that_reads_the_first_scope_only_gets_the_push_scope_first() -> None:
+    with FakeRegistry(auth=Bearer({"ferry": "secret"}, first_scope_only=True)) as registry:
+        digest = registry.add_blob("b/app", BLOB)
+        async with opened(registry.host, entry=access("ferry", "secret"), writable=True) as repository:
+            session = await repository.uploads.mount(digest, "b/app")
+            assert session is not None
+            await session.put(BLOB)
+        asked = [entry.query["scope"][0] for entry in registry.log.entries("token")]
+        assert set(asked) == {"repository:a/app:pull,push"}
+
+
+@pytest.mark.parametrize("status", [204, 401, 404, 405, 500])
+async def test_cancelling_may_be_refused(status: int) -> None:
+    with FakeRegistry(Habits(cancel_status=status)) as registry:
+        async with opened(registry.host, writable=True) as repository:
+            await (await repository.uploads.start(DIGEST)).cancel()
+        assert registry.count("upload-cancel") >= 1
+
+
+async def test_a_quota_is_told_as_the_registry_says_it(pauses: list[float]) -> None:
+    with FakeRegistry(Habits(quota=10)) as registry:
+        async with opened(registry.host, writable=True) as repository:
+            with pytest.raises(Forbidden, match="exceed the configured quota of 10") as told:
+                await whole(repository)
+        assert not told.value.transient
+        assert pauses == []
+
+
+async def test_a_repository_that_is_not_made_on_push_is_told() -> None:
+    with FakeRegistry(Habits(create_on_push=False)) as registry:
+        async with opened(registry.host, writable=True) as repository:
+            with pytest.raises(NotFound, match="NAME_UNKNOWN"):
+                await whole(repository)
+
+
+async def test_other_bytes_than_the_digests_are_not_committed(fake_destination: FakeRegistry) -> None:
+    async with opened(fake_destination.host, writable=True) as repository:
+        upload = await repository.uploads.start(DIGEST)
+        with pytest.raises(Refused, match="DIGEST_INVALID"):
+            await upload.put(BLOB + b"more")
+    assert fake_destination.blob("a/app", DIGEST) is None
+
+
+async def test_a_commit_whose_answer_is_lost_is_known_to_be_done(fake_destination: FakeRegistry) -> None:
+    fake_destination.rules.append(Fault("upload-put", actions.hang_up(done=True), times=1))
+    async with opened(fake_destination.host, writable=True) as repository:
+        await whole(repository)
+    assert fake_destination.blob("a/app", DIGEST) == BLOB
+
+
+async def test_connections_may_close_between_two_requests(fake_destination: FakeRegistry) -> None:
+    async with opened(fake_destination.host, writable=True) as repository:
+        upload = await repository.uploads.start(DIGEST)
+        fake_destination.drop_connections()
+        await upload.put(BLOB)
+        fake_destination.drop_connections()
+        assert await repository.blobs.size(DIGEST) == len(BLOB)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority for certificates."""
+    return Authority(tmp_path)
+
+
+async def test_over_tls(authority: Authority) -> None:
+    with FakeRegistry(tls=authority.server().server_context()) as registry:
+        entry = access(insecure=False, ca_file=authority.ca_file)
+        async with opened(registry.host, entry=entry, writable=True) as repository:
+            await whole(repository)
+            await streamed(repository)
+        assert registry.blob("a/app", DIGEST) == BLOB
