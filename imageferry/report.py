@@ -23,7 +23,8 @@ class Outcome(StrEnum):
     WOULD_COPY = "would_copy"
 
 
-class ImageOutcome(BaseModel):
+@dataclass(slots=True)
+class ImageOutcome:
     """One source tag or digest at one destination. ``bytes`` is what was sent for it, ``seconds`` how long it took."""
 
     source: str
@@ -33,8 +34,6 @@ class ImageOutcome(BaseModel):
     bytes: int = 0
     seconds: float = 0.0
     error: str | None = None
-    #: The filter that it ran under, for the file of rules to run again; not part of the report.
-    platforms: list[str] = Field(default_factory=list, exclude=True)
 
 
 class Totals(BaseModel):
@@ -61,6 +60,8 @@ class Report(BaseModel):
     status: str
     totals: Totals
     images: list[ImageOutcome]
+    #: For the file of rules to run again, not part of the report: see ``Outcomes.filters``.
+    filters: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
 
     def to_json(self) -> str:
         """Give the report as indented JSON."""
@@ -86,14 +87,16 @@ class Report(BaseModel):
 class Outcomes:
     """The outcomes of a run as they come, and the figures that its progress shows.
 
-    ``expected`` is how many images the plan has found so far, those that are done among them. ``listeners`` are
-    called with each outcome as it is known. ``under_way`` maps a blob that moves to its bytes, sent and in all.
+    ``expected`` is how many images the plan has found so far, those that are done among them. ``filters`` has the
+    platforms that a failed image was to be copied with, by source and destination. ``listeners`` are called with each
+    outcome as it is known. ``under_way`` maps a blob that moves to its bytes, sent and in all.
     """
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     images: list[ImageOutcome] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
     expected: int = 0
+    filters: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     under_way: dict[str, tuple[int, int]] = field(default_factory=dict)
     listeners: list[Callable[[ImageOutcome], None]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
@@ -124,4 +127,5 @@ class Outcomes:
             status=status or ("failed" if self.totals.failed else "completed"),
             totals=self.totals,
             images=self.images,
+            filters=self.filters,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
+import functools
 import json
 import os
 import re
@@ -37,19 +39,57 @@ class CredentialHelperError(ImageferryError):
     """A credential helper is missing or fails. Names it and the registry, never what it answered."""
 
 
-async def docker_access(registry: str, repository: str, environment: Mapping[str, str]) -> Access | None:
-    """Give what docker's and podman's files know of ``registry`` and ``repository``, or None.
+class DockerCredentials:
+    """What docker's and podman's files and their credential helpers know, each read and asked once a run."""
 
-    A file that is not there or cannot be read is passed over. Raises ``CredentialHelperError``.
-    """
-    for path in _files(environment):
-        content = _content(path)
-        if content is None:
-            continue
-        access = await _from_file(content, registry, repository, environment)
-        if access is not None:
-            return access
-    return None
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._answers: dict[tuple[str, str], asyncio.Task[Access | None]] = {}
+
+    async def access_to(self, registry: str, repository: str) -> Access | None:
+        """Give what is known of ``registry`` and ``repository``, or None.
+
+        A file that is not there or cannot be read is passed over. Raises ``CredentialHelperError``.
+        """
+        for content in self._contents:
+            access = await self._from_file(content, registry, repository)
+            if access is not None:
+                return access
+        return None
+
+    @functools.cached_property
+    def _contents(self) -> list[dict[str, Any]]:
+        return [content for path in _files(self._environment) if (content := _content(path)) is not None]
+
+    async def _from_file(self, content: dict[str, Any], registry: str, repository: str) -> Access | None:
+        """Ask the registry's own helper, then the entries of the file, then the helper for all."""
+        helpers = _by_normal_key(content.get("credHelpers"))
+        auths = _by_normal_key(content.get("auths"))
+        for key in _prefixes(f"{registry}/{repository}"):
+            access = None
+            if key in helpers and isinstance(helpers[key][1], str):
+                access = await self._ask(helpers[key][1], _server(key, helpers[key][0]))
+            if access is None and key in auths:
+                access = _entry(auths[key][1])
+            if access is not None:
+                return access
+        store = content.get("credsStore")
+        if isinstance(store, str) and store:
+            # docker leaves an empty entry for what the helper keeps: its key is the helper's name for it.
+            written = auths[registry][0] if registry in auths else registry
+            return await self._ask(store, _server(registry, written))
+        return None
+
+    async def _ask(self, helper: str, server: str) -> Access | None:
+        key = (helper, server)
+        if key not in self._answers:
+            self._answers[key] = asyncio.create_task(_ask(helper, server, self._environment))
+        return await asyncio.shield(self._answers[key])
+
+
+async def docker_access(registry: str, repository: str, environment: Mapping[str, str]) -> Access | None:
+    """Give what docker's and podman's files know of one repository: see ``DockerCredentials``."""
+    return await DockerCredentials(environment).access_to(registry, repository)
 
 
 def _files(environment: Mapping[str, str]) -> Iterator[Path]:
@@ -73,31 +113,6 @@ def _content(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
-
-
-async def _from_file(
-    content: dict[str, Any],
-    registry: str,
-    repository: str,
-    environment: Mapping[str, str],
-) -> Access | None:
-    """Ask the registry's own helper, then the entries of the file, then the helper for all."""
-    helpers = _by_normal_key(content.get("credHelpers"))
-    auths = _by_normal_key(content.get("auths"))
-    for key in _prefixes(f"{registry}/{repository}"):
-        access = None
-        if key in helpers and isinstance(helpers[key][1], str):
-            access = await _ask(helpers[key][1], _server(key, helpers[key][0]), environment)
-        if access is None and key in auths:
-            access = _entry(auths[key][1])
-        if access is not None:
-            return access
-    store = content.get("credsStore")
-    if isinstance(store, str) and store:
-        # docker leaves an empty entry for what the helper keeps: its key is the helper's name for it.
-        written = auths[registry][0] if registry in auths else registry
-        return await _ask(store, _server(registry, written), environment)
-    return None
 
 
 def _prefixes(name: str) -> Iterator[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from imageferry.concurrency import for_each
-from imageferry.config import Access, Configuration, Rule, docker_access
+from imageferry.config import Access, Configuration, DockerCredentials, Rule
 from imageferry.copy.delivery import Deliveries
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.holdings import Holdings
@@ -38,10 +38,11 @@ class Ferry:
         self.outcomes = Outcomes()
         self.holdings = Holdings()
         self.deliveries = Deliveries(self.holdings, self.outcomes, self.transfer, options.proc)
-        self._environment = environment
+        self._docker = DockerCredentials(environment)
         self._resources = contextlib.AsyncExitStack()
         self._endpoints: dict[tuple[str, Access | None], Endpoint] = {}
         self._repositories: dict[tuple[str, bool], Repository] = {}
+        self._rules_of = Counter(rule.source.repository.name for rule in configuration.rules)
         self._described: dict[Reference, asyncio.Task[Descriptor | None]] = {}
         self._planned: dict[str, asyncio.Task[list[Work]]] = {}
         self._tags: dict[str, asyncio.Task[list[str]]] = {}
@@ -104,6 +105,7 @@ class Ferry:
 
     def note_failure(self, source: str, destination: str, platforms: PlatformFilter, error: BaseException) -> None:
         """Note an image that failed, with the words that say why."""
+        self.outcomes.filters[source, destination] = [str(platform) for platform in platforms.platforms]
         words = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
         self.outcomes.add(
             ImageOutcome(
@@ -111,7 +113,6 @@ class Ferry:
                 destination=destination,
                 outcome=Outcome.FAILED,
                 error=words,
-                platforms=[str(platform) for platform in platforms.platforms],
             )
         )
 
@@ -124,12 +125,17 @@ class Ferry:
         return await self._repository(reference, writable=True)
 
     async def describe(self, reference: Reference) -> Descriptor | None:
-        """Ask what a source image is, once a run however many rules name it."""
+        """Ask what a source image is, once a run however many rules name it.
+
+        Only what several rules may ask for is kept: ten thousand answers would be many.
+        """
 
         async def ask() -> Descriptor | None:
             repository = await self.source(reference)
             return await repository.manifests.describe(reference.target)
 
+        if self._rules_of[reference.name] < 2:
+            return await ask()
         if reference not in self._described:
             self._described[reference] = asyncio.create_task(ask())
         return await asyncio.shield(self._described[reference])
@@ -154,7 +160,7 @@ class Ferry:
         if key not in self._repositories:
             access = self.configuration.access_to(reference)
             if access is None:
-                access = await docker_access(reference.registry, reference.repository, self._environment)
+                access = await self._docker.access_to(reference.registry, reference.repository)
             if key not in self._repositories:
                 endpoint = await self._endpoint(reference.registry, access)
                 self._repositories[key] = Repository(endpoint, reference.repository, writable=writable)

@@ -33,13 +33,15 @@ def write_failed(report: Report, target: Path, form: Format) -> None:
     """Write the rules to run again, in the format that ``--images`` reads. Raises ``OSError``."""
     failed = [image for image in report.images if image.outcome is Outcome.FAILED]
     document: Any = _by_source(failed)
-    if any(image.platforms for image in failed):
-        document = [
-            {"from": image.source, "to": image.destination}
-            | ({"platforms": image.platforms} if image.platforms else {})
-            for image in failed
-        ]
+    if any(report.filters.values()):
+        # Only the form of a list has room for a filter.
+        document = [_rule(image, report.filters.get((image.source, image.destination), [])) for image in failed]
     target.write_text(_writers[form](document))
+
+
+def _rule(image: ImageOutcome, platforms: list[str]) -> dict[str, Any]:
+    rule: dict[str, Any] = {"from": image.source, "to": image.destination}
+    return rule | {"platforms": platforms} if platforms else rule
 
 
 def _by_source(images: Iterable[ImageOutcome]) -> dict[str, list[str]]:
