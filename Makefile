@@ -1,0 +1,78 @@
+# Works on a Debian 12 or Ubuntu 24.04 with make and Python 3.11 or later and nothing else set up.
+# `make` alone tells what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Another Python than python3.11 or python3: make venv PYTHON=/usr/bin/python3.13
+PYTHON ?=
+# What `sync` reads, and more flags for the command line or for pytest.
+CONFIG ?= config.json
+ARGS ?=
+
+PACKAGES := docker-registry skopeo umoci apache2-utils
+FOLDERS := imageferry flows tasks deployments tests benchmarks demo
+CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
+
+# pip must find the same on every machine, with no question and no word about its own age.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+.PHONY: venv
+venv: $(INSTALLED) ## make .venv with everything in it
+	@:
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@python=$$(.ci/python "$(PYTHON)")
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(VENV)
+	echo "installing into $(VENV): a minute or two the first time"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	touch $@
+
+.PHONY: sync
+sync: $(INSTALLED) ## copy images: make sync CONFIG=config.json ARGS='--dry-run'
+	@exec $(BIN)/python -m flows.sync --config "$(CONFIG)" $(ARGS)
+
+.PHONY: demo
+demo: $(INSTALLED) ## two registries on this machine, and two runs between them
+	@.ci/packages docker-registry || true
+	exec $(BIN)/python -m demo
+
+.PHONY: test
+test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
+	@if ! .ci/packages $(PACKAGES); then
+		[ "$${CI:-}" != true ] || exit 1
+		echo "tests that need them are skipped" >&2
+	fi
+	exec $(BIN)/python -m pytest -n auto $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## ruff and mypy
+	@failed=0
+	$(BIN)/ruff check . || failed=1
+	$(BIN)/ruff format --check . || failed=1
+	$(BIN)/mypy $(CODE) || failed=1
+	exit $$failed
+
+.PHONY: deploy
+deploy: $(INSTALLED) ## the deployments on the Prefect server at PREFECT_API_URL
+	@$(BIN)/python -m deployments.work_pool
+	$(BIN)/prefect --no-prompt deploy --all
+
+.PHONY: clean
+clean: ## remove the environment, the demo's files and all caches
+	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.ONESHELL:

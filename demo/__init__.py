@@ -1,0 +1,1 @@
+"""A tour: two registries on this machine, and two runs between them. `make demo`."""
