@@ -10,12 +10,13 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
+from flows.server import ServerError, available_server
 from imageferry import __version__
 from imageferry.config import Configuration, ConfigurationError, find_files, load
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter, SelectionError
 
-USAGE = 2
+FAILED, USAGE = 1, 2
 
 WHAT = Group("What is copied", sort_key=1)
 HOW = Group("How", sort_key=2)
@@ -101,9 +102,14 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
     Exit status: 0 everything is at its destination, 1 some image failed, 2 usage or configuration, 130 interrupted.
     """
     configuration = _checked(request)
-    from flows.local import run  # noqa: PLC0415 - it imports prefect
+    try:
+        with available_server() as wait:
+            from flows.local import run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
 
-    return run(request, configuration)
+            return run(request, configuration, wait)
+    except ServerError as error:
+        print(f"imageferry: {error}", file=sys.stderr)
+        return FAILED
 
 
 def _checked(request: Request) -> Configuration:

@@ -9,16 +9,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import httpx
 from rich.console import Console
 
-from flows.server import LocalServer, ServerError
-from flows.settings import CLIENT_DEFAULTS, api_url, set_defaults
+from flows.server import Wait
+from flows.settings import CLIENT_DEFAULTS, set_defaults
 from imageferry import words
 from imageferry.config import Configuration
 from imageferry.copy.ferry import Ferry
@@ -37,12 +35,15 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 Progress = LiveProgress | LineProgress
 
 
-def run(request: Request, configuration: Configuration) -> int:
-    """Run the flow for what the command line asks; give the exit status."""
+def run(request: Request, configuration: Configuration, wait: Wait) -> int:
+    """Run the flow for what the command line asks, once Prefect's server has been waited for; give the exit status.
+
+    Raises ``ServerError``.
+    """
     set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
     progress = progress_for(sys.stderr, quiet=request.quiet)
     with progress.running():
-        report, missing = _run_beside_server(request, configuration, progress)
+        report, missing = _run_beside_server(request, configuration, progress, wait)
     if missing:
         print(f"imageferry: Prefect's server has not recorded {words.count(missing, 'task run')}", file=sys.stderr)
     try:
@@ -53,21 +54,22 @@ def run(request: Request, configuration: Configuration) -> int:
     return {"completed": DONE, "cancelled": INTERRUPTED}.get(report.status, FAILED)
 
 
-def _run_beside_server(request: Request, configuration: Configuration, progress: Progress) -> tuple[Report, int]:
+def _run_beside_server(
+    request: Request, configuration: Configuration, progress: Progress, wait: Wait
+) -> tuple[Report, int]:
     """Let the registries be asked while Prefect's server comes up and prefect is imported, then run the flow.
 
     The event loop has a thread of its own; the main thread keeps the signals: Prefect would end the process at SIGTERM.
     """
     ready: concurrent.futures.Future[None] = concurrent.futures.Future()
     stopping = _Stopping(ready)
-    with (
-        _server(progress) as starting,
-        stopping.on_signals(),
-        concurrent.futures.ThreadPoolExecutor(1, "imageferry") as thread,
-    ):
+    with stopping.on_signals(), concurrent.futures.ThreadPoolExecutor(1, "imageferry") as thread:
         running = thread.submit(asyncio.run, _sync(request, configuration, progress, stopping, ready))
         try:
-            starting()
+            import flows.sync  # noqa: F401, PLC0415 - prefect takes seconds to import
+
+            wait(lambda seconds: progress.say(_starting(seconds)))
+            progress.say("")
         except BaseException:
             ready.cancel()
             raise
@@ -82,49 +84,9 @@ def _console_level(request: Request) -> dict[str, str]:
     return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": level}
 
 
-@contextlib.contextmanager
-def _server(progress: Progress) -> Iterator[Callable[[], None]]:
-    """See that there is a Prefect server: the user's where it answers, else one of our own for this run.
-
-    Gives what imports prefect and waits until the server is ready: both take seconds, in which other things can be done.
-    """
-    url = api_url(os.environ, Path.cwd())
-    if url and _answers(url):
-        yield _import_prefect
-        return
-    if url:
-        print(f"imageferry: no Prefect server at {url}; a local one keeps this run's history", file=sys.stderr)
-    server = LocalServer()
-    os.environ["PREFECT_API_URL"] = server.api_url
-
-    def start() -> None:
-        _import_prefect()
-        server.wait_until_ready(lambda seconds: progress.say(_starting(seconds)))
-        progress.say("")
-
-    try:
-        yield start
-    except ServerError as error:
-        print(f"imageferry: {error}", file=sys.stderr)
-        raise SystemExit(FAILED) from None
-    finally:
-        server.stop()
-
-
-def _import_prefect() -> None:
-    import flows.sync  # noqa: F401, PLC0415
-
-
 def _starting(seconds: float) -> str:
     first = " (the first start makes its database)" if seconds > 10 else ""
     return f"starting Prefect's server, {words.duration(seconds)}{first}"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5.0).is_success
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
 
 
 class _Stopping:

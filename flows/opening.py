@@ -23,6 +23,7 @@ async def opened(
 
     Raises ``ConfigurationError`` for a file that cannot be used.
     """
+    drop_known_tracebacks()
     run = find_current()
     if run is not None:
         yield run
@@ -34,7 +35,6 @@ async def opened(
 
 def begin(ferry: Ferry) -> Current:
     """Make this engine the one of the run, with its blobs moved as tasks."""
-    drop_known_tracebacks()
     ferry.deliveries.move = move
     run = Current(ferry)
     set_current(run)

@@ -6,6 +6,9 @@ never outlives the run that started it, not even one that was killed.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import http.client
 import os
 import socket
 import subprocess
@@ -13,18 +16,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
-
-from flows.settings import own_environment
+from flows.settings import api_url, own_environment
 
 #: Seconds in which the server must answer; its first start makes the database.
 START_LIMIT = 180.0
 
 #: Seconds in which it ends once the run has.
 STOP_LIMIT = 10.0
+
+
+#: Waits until the server is ready; told of the seconds waited.
+Wait = Callable[[Callable[[float], None]], None]
 
 
 class ServerError(Exception):
@@ -38,7 +45,8 @@ class LocalServer:
         # Bound here, so that no other process can take the port meanwhile; clients that come early wait.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
-        self.api_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
+        self._port: int = self._socket.getsockname()[1]
+        self.api_url = f"http://127.0.0.1:{self._port}/api"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(self._socket.fileno())],
             env=_environment(self.api_url),
@@ -50,20 +58,28 @@ class LocalServer:
             start_new_session=True,
         )
 
-    def wait_until_ready(self, on_wait: Callable[[float], None] = lambda seconds: None) -> None:
+    def wait_until_ready(self, on_wait: Callable[[float], None]) -> None:
         """Wait until the server answers. ``on_wait`` is told the seconds waited. Raises ``ServerError``."""
         begun = time.monotonic()
-        with httpx.Client(trust_env=False) as client:
-            while (waited := time.monotonic() - begun) < START_LIMIT:
-                on_wait(waited)
-                if self._process.poll() is not None:
-                    raise ServerError(f"Prefect's server ended with status {self._process.returncode}:\n{self._tail()}")
-                try:
-                    if client.get(f"{self.api_url}/health", timeout=1.0).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    time.sleep(0.02)
+        while (waited := time.monotonic() - begun) < START_LIMIT:
+            on_wait(waited)
+            if self._process.poll() is not None:
+                raise ServerError(f"Prefect's server ended with status {self._process.returncode}:\n{self._tail()}")
+            if self._is_healthy():
+                return
+            time.sleep(0.02)
         raise ServerError(f"Prefect's server did not answer within {START_LIMIT:.0f} s:\n{self._tail()}")
+
+    def _is_healthy(self) -> bool:
+        """Ask once. The socket listens before the server does: the answer is there as soon as it can be."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=1.0)
+        try:
+            connection.request("GET", "/api/health")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         """Have the server end by itself: it writes what it still has, which nobody needs to wait for."""
@@ -75,6 +91,37 @@ class LocalServer:
     def _tail(self) -> str:
         self._output.seek(0)
         return self._output.read().decode(errors="replace")[-2000:]
+
+
+@contextlib.contextmanager
+def available_server() -> Iterator[Wait]:
+    """See that there is a Prefect server: the user's where it answers, else one of our own while this is entered.
+
+    Gives what waits until it is ready. A server of our own takes seconds to start, in which other things can be done.
+    """
+    url = api_url(os.environ, Path.cwd())
+    if url and _answers(url):
+        yield lambda on_wait: None
+        return
+    if url:
+        print(f"imageferry: no Prefect server at {url}; a local one keeps this run's history", file=sys.stderr)
+    server = LocalServer()
+    os.environ["PREFECT_API_URL"] = server.api_url
+    try:
+        yield server.wait_until_ready
+    finally:
+        server.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5.0):  # noqa: S310 - the user's own setting
+            return True
+    except urllib.error.HTTPError:
+        # Prefect Cloud wants to know who asks: it is there.
+        return True
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
 
 
 def _environment(api_url: str) -> dict[str, str]:
@@ -93,9 +140,13 @@ def _environment(api_url: str) -> dict[str, str]:
 
 def serve(descriptor: int) -> None:
     """Serve Prefect's API on the socket until standard input ends."""
+    # What is imported stays: to look for garbage among it takes a tenth of the start.
+    gc.disable()
     import uvicorn  # noqa: PLC0415 - only the server's process needs it
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
+    gc.freeze()
+    gc.enable()
     server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on"))
 
     def watch() -> None:

@@ -96,7 +96,7 @@ class History:
                 best, progress_at = recorded, time.monotonic()
             elif time.monotonic() - progress_at > PATIENCE:
                 break
-            on_wait(best, self.awaited)
+            on_wait(min(best, self.awaited), self.awaited)
             if best < self.awaited:
                 await asyncio.sleep(0.2)
         return max(0, self.awaited - max(best, 0))
