@@ -25,5 +25,7 @@ async def for_each(items: Iterable[Item], limit: int, work: Callable[[Item], Awa
         await asyncio.gather(*workers)
     finally:
         for task in workers:
-            task.cancel()
+            # Once is enough: a second time would break off what they do to end well.
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)

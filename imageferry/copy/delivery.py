@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -25,7 +26,19 @@ class _Demand:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: dict[str, Repository] = field(default_factory=dict)
     failures: dict[str, ImageferryError] = field(default_factory=dict)
+    #: For each place, the source from which it was served last.
+    served_from: dict[str, str] = field(default_factory=dict)
+    #: The places to which it moved, until the first image that asked has counted its bytes.
+    moved: set[str] = field(default_factory=set)
     askers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of one blob for one image: errors by the repository's name, and the repositories it was sent to."""
+
+    failures: dict[str, ImageferryError]
+    sent_to: set[str]
 
 
 class Deliveries:
@@ -43,13 +56,11 @@ class Deliveries:
         self._slots = asyncio.Semaphore(proc)
         self._demands: defaultdict[str, _Demand] = defaultdict(_Demand)
 
-    async def deliver(
-        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository]
-    ) -> dict[str, ImageferryError]:
-        """See that every destination has the blob; give the errors of those that do not, by the repository's name."""
+    async def deliver(self, blob: Descriptor, source: Repository, destinations: Iterable[Repository]) -> Delivered:
+        """See that every destination has the blob."""
         lacking = [place for place in destinations if not self._holdings.has_blob(place, blob.digest)]
         if not lacking:
-            return {}
+            return Delivered({}, set())
         demand = self._demands[blob.digest]
         demand.askers += 1
         try:
@@ -57,63 +68,105 @@ class Deliveries:
                 demand.waiting[place.name] = place
                 demand.failures.pop(place.name, None)
             async with demand.lock:
+                for place in lacking:
+                    if self._is_unserved(place, blob, source, demand):
+                        demand.waiting[place.name] = place
+                        demand.failures.pop(place.name, None)
                 if any(place.name in demand.waiting for place in lacking):
                     await self._serve(blob, source, demand)
-            return {place.name: demand.failures[place.name] for place in lacking if place.name in demand.failures}
+            names = {place.name for place in lacking}
+            moved = demand.moved & names
+            demand.moved -= names
+            return Delivered({name: demand.failures[name] for name in names if name in demand.failures}, moved)
         finally:
             demand.askers -= 1
             if not demand.askers:
                 self._demands.pop(blob.digest, None)
 
+    def _is_unserved(self, place: Repository, blob: Descriptor, source: Repository, demand: _Demand) -> bool:
+        """Whether a place has neither the blob nor an error of its own.
+
+        Who served it may have been cancelled; and what another image's source could not give, this one's may.
+        """
+        if self._holdings.has_blob(place, blob.digest):
+            return False
+        return place.name not in demand.failures or demand.served_from.get(place.name) != source.name
+
     async def _serve(self, blob: Descriptor, source: Repository, demand: _Demand) -> None:
-        # The wait for a slot comes first: who asks meanwhile is served by the same read.
-        async with self._slots:
-            # To mount or upload a blob again where it has just arrived would disturb those who read it there:
-            # docker/distribution 2.8 rewrites the link that a manifest's check is reading.
-            places = [place for place in demand.waiting.values() if not self._holdings.has_blob(place, blob.digest)]
-            demand.waiting.clear()
-            first, later = self._one_a_registry(places, source)
-            demand.failures |= await self._bring(blob, source, first)
-            demand.failures |= await self._bring(blob, source, later)
+        """Serve all who wait: a look at each place first, then one move for those that lack the blob.
 
-    def _one_a_registry(
-        self, places: list[Repository], source: Repository
-    ) -> tuple[list[Repository], list[Repository]]:
-        """Split off those that can mount from another place of the same registry once that has the blob."""
-        first: dict[str, Repository] = {}
-        later = []
+        Who asks while the move waits for its turn is served by the same read.
+        """
+        lacking: list[Repository] = []
+        later: list[Repository] = []
+        await self._look(blob, source, demand, lacking, later)
+        async with self._slots if lacking else contextlib.nullcontext():
+            await self._look(blob, source, demand, lacking, later)
+            await self._move(blob, source, lacking, demand)
+        if later:
+            # Their registry has the blob now, to be mounted from; where it has not, each is brought its own.
+            lacking = await self._lacking(blob, source, later, demand)
+            async with self._slots if lacking else contextlib.nullcontext():
+                await self._move(blob, source, lacking, demand)
+
+    async def _look(
+        self,
+        blob: Descriptor,
+        source: Repository,
+        demand: _Demand,
+        lacking: list[Repository],
+        later: list[Repository],
+    ) -> None:
+        """Take in those who wait: add to ``lacking`` those to which the blob must move, to ``later`` their neighbours.
+
+        One place a registry is enough: its neighbours mount from it once it has the blob.
+        """
+        # To mount or upload a blob again where it has just arrived would disturb those who read it there:
+        # docker/distribution 2.8 rewrites the link that a manifest's check is reading.
+        places = [place for place in demand.waiting.values() if not self._holdings.has_blob(place, blob.digest)]
+        demand.served_from |= dict.fromkeys(demand.waiting, source.name)
+        demand.waiting.clear()
+        registries = {place.registry for place in lacking}
+        first = []
         for place in places:
-            if place.registry == source.registry or place.registry not in first:
-                first[place.registry if place.registry != source.registry else place.name] = place
-            else:
+            if place.registry in registries:
                 later.append(place)
-        return list(first.values()), later
+            else:
+                first.append(place)
+                # At the source's own registry each place mounts from the source.
+                registries |= {place.registry} - {source.registry}
+        lacking += await self._lacking(blob, source, first, demand)
 
-    async def _bring(
-        self, blob: Descriptor, source: Repository, places: list[Repository]
-    ) -> dict[str, ImageferryError]:
-        failures: dict[str, ImageferryError] = {}
+    async def _lacking(
+        self, blob: Descriptor, source: Repository, places: list[Repository], demand: _Demand
+    ) -> list[Repository]:
+        """Give the places to which the blob must move; the others have it, have mounted it, or have failed."""
 
         async def lacks(place: Repository) -> bool:
             try:
-                return not await self._is_there(blob, source, place)
+                there = await self._is_there(blob, source, place)
             except ImageferryError as error:
-                failures[place.name] = error
+                demand.failures[place.name] = error
                 return False
+            if there:
+                self._holdings.add_blob(place, blob.digest)
+            return not there
 
         answers = await asyncio.gather(*map(lacks, places))
-        lacking = [place for place, lack in zip(places, answers, strict=True) if lack]
-        if lacking:
-            try:
-                await self.move(blob, source, lacking)
-            except DeliveryError as error:
-                failures |= error.failures
-        arrived = [place for place in lacking if place.name not in failures]
-        self._outcomes.totals.blobs_copied += len(arrived)
+        return [place for place, lack in zip(places, answers, strict=True) if lack]
+
+    async def _move(self, blob: Descriptor, source: Repository, places: list[Repository], demand: _Demand) -> None:
+        if not places:
+            return
+        try:
+            await self.move(blob, source, places)
+        except DeliveryError as error:
+            demand.failures |= error.failures
         for place in places:
-            if place.name not in failures:
+            if place.name not in demand.failures:
+                self._outcomes.totals.blobs_copied += 1
                 self._holdings.add_blob(place, blob.digest)
-        return failures
+                demand.moved.add(place.name)
 
     async def _is_there(self, blob: Descriptor, source: Repository, place: Repository) -> bool:
         """Whether the place has the blob, or got it without moving it."""

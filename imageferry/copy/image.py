@@ -38,15 +38,16 @@ async def copy_image(ferry: Ferry, work: Work) -> None:
         source = await ferry.source(work.source)
         root = await source.manifests.get(work.source.target)
         chosen = await choose(root, source, work.platforms)
-        places = {str(place): await ferry.destination(place) for place in remaining}
     except ImageferryError as error:
         raise DeliveryError(f"image {work.source}", {str(place): error for place in remaining}) from None
     if chosen.root is None:
         for place in remaining:
             ferry.settle(work, place, ImageOutcome(source=work.name, destination=str(place), outcome=Outcome.SKIPPED))
         return
-    placing = _Placing(ferry, source, chosen, places)
-    await placing.place(chosen.root, 0, [*places])
+    placing = _Placing(ferry, source, chosen)
+    await placing.open(remaining)
+    places = placing.alive()
+    await placing.place(chosen.root, 0, places)
     await asyncio.gather(*(placing.name(chosen.root, place) for place in remaining if str(place) in placing.alive()))
     for place in remaining:
         if (key := str(place)) in placing.alive():
@@ -66,14 +67,22 @@ async def copy_image(ferry: Ferry, work: Work) -> None:
 class _Placing:
     """An image on its way. A destination that fails drops out, and the others go on."""
 
-    def __init__(self, ferry: Ferry, source: Repository, chosen: Chosen, places: dict[str, Repository]) -> None:
+    def __init__(self, ferry: Ferry, source: Repository, chosen: Chosen) -> None:
         self._ferry = ferry
         self._source = source
         self._made = chosen.made
-        self._places = places
+        self._places: dict[str, Repository] = {}
         self.failures: dict[str, ImageferryError] = {}
         self.sent: defaultdict[str, int] = defaultdict(int)
         self.named: dict[str, Reference] = {}
+
+    async def open(self, destinations: Iterable[Reference]) -> None:
+        """Open the destinations; one that cannot be opened has failed."""
+        for place in destinations:
+            try:
+                self._places[str(place)] = await self._ferry.destination(place)
+            except ImageferryError as error:
+                self._fail([str(place)], error)
 
     def alive(self, keys: Iterable[str] | None = None) -> list[str]:
         """Give the destinations that have not failed."""
@@ -117,8 +126,11 @@ class _Placing:
 
     async def _deliver(self, blob: Descriptor, keys: list[str]) -> None:
         places = {self._places[key].name: key for key in self.alive(keys)}
-        failures = await self._ferry.deliveries.deliver(blob, self._source, (self._places[k] for k in places.values()))
-        for name, error in failures.items():
+        wanted = [self._places[key] for key in places.values()]
+        delivered = await self._ferry.deliveries.deliver(blob, self._source, wanted)
+        for name in delivered.sent_to:
+            self.sent[places[name]] += max(blob.size, 0)
+        for name, error in delivered.failures.items():
             self._fail([key for key in keys if self._places[key].name == name], error)
 
     async def _has(self, key: str, digest: str) -> bool:

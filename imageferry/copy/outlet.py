@@ -29,6 +29,8 @@ class Outlet:
         self.upload = upload
         self.error: ImageferryError | None = None
         self._on_sent = on_sent
+        self._size = size
+        self._handed = 0
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_WAITING)
         self._sending = asyncio.create_task(upload.patch(_Body(self._taken()), size))
 
@@ -64,7 +66,6 @@ class Outlet:
             giving.cancel()
         if self._sending.done():
             await self._settle()
-            self.error = self.error or Unreachable(self.upload.action, "it was answered before all bytes were sent")
         elif not taken:
             self.error = Unreachable(self.upload.action, f"the registry took no data for {STALL_LIMIT:.0f} s")
             self._sending.cancel()
@@ -74,11 +75,17 @@ class Outlet:
             await self._sending
         except ImageferryError as error:
             self.error = error
+        else:
+            # A registry that has all bytes answers, though the end was not given yet: that is well.
+            if self._handed < self._size:
+                self.error = Unreachable(self.upload.action, "it was answered before all bytes were sent")
 
     async def _taken(self) -> AsyncIterator[bytes]:
         while (piece := await self._pieces.get()) is not None:
-            yield piece
+            # Counted first: with the last byte the registry may answer, and nothing runs after the yield.
+            self._handed += len(piece)
             self._on_sent(len(piece))
+            yield piece
 
 
 class _Body(httpx.AsyncByteStream):

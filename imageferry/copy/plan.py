@@ -98,12 +98,7 @@ class _Planning:
     async def compare(self, item: tuple[Reference, list[Reference]]) -> None:
         """Compare one image with each of its destinations."""
         source, places = item
-        try:
-            lacking = await self._lacking(source, places)
-        except ImageferryError as error:
-            for place in places:
-                self._ferry.note_failure(str(source), str(place), self._platforms, error)
-            return
+        lacking = await self._lacking(source, places)
         if lacking and self._ferry.options.dry_run:
             await self._announce(source, lacking)
         elif lacking:
@@ -116,7 +111,12 @@ class _Planning:
         comparable = [look for look in looks if look is not None]
         if not any(found for _, found in comparable):
             return [place for place, _ in comparable]
-        wanted = await self._wanted(source)
+        try:
+            wanted = await self._wanted(source)
+        except ImageferryError as error:
+            for place, _ in comparable:
+                self._ferry.note_failure(str(source), str(place), self._platforms, error)
+            return []
         lacking = []
         for place, found in comparable:
             if found is None or wanted is None or found.digest != wanted:
@@ -164,10 +164,10 @@ class _Planning:
             raise
 
     async def _list(self, destination: Reference, images: int) -> None:
-        repository = await self._ferry.destination(destination)
         tags: set[str] = set()
         pages = 0
         try:
+            repository = await self._ferry.destination(destination)
             async for page in repository.tags.pages():
                 tags.update(page)
                 pages += 1

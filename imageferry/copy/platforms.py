@@ -33,36 +33,50 @@ async def choose(manifest: Manifest, source: Repository, wanted: PlatformFilter)
     """
     if not wanted:
         return Chosen(manifest)
-    made: dict[str, Manifest] = {}
     if manifest.is_index:
-        return Chosen(await _choose_children(manifest, source, wanted, made, depth=0), made)
+        choosing = _Choosing(source, wanted)
+        return Chosen(await choosing.left_of(manifest, depth=0), choosing.made)
     return Chosen(manifest if wanted.takes(await _platform(manifest, source)) else None)
 
 
-async def _choose_children(
-    index: Manifest, source: Repository, wanted: PlatformFilter, made: dict[str, Manifest], depth: int
-) -> Manifest | None:
-    kept: list[dict[str, Any]] = []
-    for entry in children(index, depth):
-        if not wanted.takes(entry.get("platform")):
-            continue
-        if entry.get("mediaType") not in INDEX_TYPES:
-            kept.append(entry)
-            continue
-        inner = await read_child(source, entry)
-        left = await _choose_children(inner, source, wanted, made, depth + 1)
-        if left is inner:
-            kept.append(entry)
-        elif left is not None:
-            kept.append({**entry, "digest": left.digest, "size": len(left.body)})
-    if kept == index.document["manifests"]:
-        return index
-    if not kept:
-        return None
-    body = json.dumps({**index.document, "manifests": kept}, separators=(",", ":"), ensure_ascii=False).encode()
-    left = Manifest.of(body, index.media_type)
-    made[left.digest] = left
-    return left
+class _Choosing:
+    """One image that is being filtered. An index that others name again is read and judged once."""
+
+    def __init__(self, source: Repository, wanted: PlatformFilter) -> None:
+        self.made: dict[str, Manifest] = {}
+        self._source = source
+        self._wanted = wanted
+        self._left: dict[str, Manifest | None] = {}
+
+    async def left_of(self, index: Manifest, depth: int) -> Manifest | None:
+        """Give the index itself, one made anew, or None where nothing is left of it."""
+        kept: list[dict[str, Any]] = []
+        for entry in children(index, depth):
+            if not self._wanted.takes(entry.get("platform")):
+                continue
+            if entry.get("mediaType") not in INDEX_TYPES:
+                kept.append(entry)
+                continue
+            left = await self._left_of_entry(entry, depth + 1)
+            if left is not None and left.digest == entry["digest"]:
+                kept.append(entry)
+            elif left is not None:
+                kept.append({**entry, "digest": left.digest, "size": len(left.body)})
+        if kept == index.document["manifests"]:
+            return index
+        if not kept:
+            return None
+        # In ASCII: what a hostile index escapes may be no text at all.
+        body = json.dumps({**index.document, "manifests": kept}, separators=(",", ":")).encode()
+        made = Manifest.of(body, index.media_type)
+        self.made[made.digest] = made
+        return made
+
+    async def _left_of_entry(self, entry: dict[str, Any], depth: int) -> Manifest | None:
+        digest = entry["digest"]
+        if digest not in self._left:
+            self._left[digest] = await self.left_of(await read_child(self._source, entry), depth)
+        return self._left[digest]
 
 
 async def _platform(manifest: Manifest, source: Repository) -> dict[str, Any] | None:

@@ -36,6 +36,8 @@ def children(index: Manifest, depth: int) -> list[dict[str, Any]]:
     entries = _list(index, "manifests")
     for entry in entries:
         descriptor(index, entry)
+        if not isinstance(entry.get("platform"), dict | None):
+            raise _bad(index, f"an entry has the platform {entry['platform']!r}"[:200])
     return entries
 
 
@@ -64,7 +66,11 @@ def descriptor(manifest: Manifest, entry: Any) -> Descriptor:
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= BLOB_LIMIT:
         raise _bad(manifest, f"an entry has the size {size!r}")
     media_type = entry.get("mediaType")
-    return Descriptor(media_type if isinstance(media_type, str) else "", _digest(manifest, entry.get("digest")), size)
+    if media_type is None:
+        media_type = ""
+    if not isinstance(media_type, str):
+        raise _bad(manifest, f"an entry has the media type {media_type!r}"[:200])
+    return Descriptor(media_type, _digest(manifest, entry.get("digest")), size)
 
 
 async def read_child(source: Repository, entry: dict[str, Any]) -> Manifest:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from imageferry.errors import ReferenceError
 from imageferry.reference import check_digest
 from imageferry.registry.endpoint import check
-from imageferry.registry.errors import BadAnswer, DigestMismatch, NotFound
+from imageferry.registry.errors import BadAnswer, DigestMismatch, NotFound, RegistryError
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
@@ -44,6 +44,9 @@ ACCEPT = ", ".join(
         "*/*",
     )
 )
+
+#: How registries refuse to put a tag again (ECR, Nexus; GitLab; Harbor), whatever it names.
+_IMMUTABLE = frozenset({400, 409, 412})
 
 #: Content types of servers that do not know what they serve.
 _SAYING_NOTHING = frozenset({"", "application/json", "application/octet-stream", "text/plain", "text/html"})
@@ -103,14 +106,15 @@ class Manifests:
     async def describe(self, target: str) -> Descriptor | None:
         """Ask with HEAD what a tag or a digest names; None when the registry says that it is not there.
 
-        A registry that gives no digest with HEAD, or answers it 405, is asked with GET. Raises ``RegistryError``.
+        A registry that gives no digest with HEAD, or answers it 405, is asked with GET; so is one that answers 500,
+        since only a body says that it means a repository it does not know. Raises ``RegistryError``.
         """
         repository, action = self._repository, self._action("look up", target)
         answer = await repository.send("HEAD", f"manifests/{target}", action=action, headers={"accept": ACCEPT})
         if answer.status_code == 404:
             return None
         digest = answer.headers.get("docker-content-digest", "")
-        if answer.status_code == 405 or (answer.status_code == 200 and not digest):
+        if answer.status_code in (405, 500) or (answer.status_code == 200 and not digest):
             try:
                 return (await self.get(target)).descriptor
             except NotFound:
@@ -140,12 +144,24 @@ class Manifests:
         return manifest
 
     async def put(self, target: str, manifest: Manifest) -> None:
-        """Store the manifest's bytes under a tag or its digest. Raises ``RegistryError``."""
+        """Store the manifest's bytes under a tag or its digest.
+
+        A tag that may not be changed and is this manifest's already is no failure. Raises ``RegistryError``.
+        """
         repository, action = self._repository, self._action("put", target)
         headers = {"content-type": manifest.media_type}
         path = f"manifests/{target}"
         answer = await repository.send("PUT", path, action=action, headers=headers, content=manifest.body)
+        if answer.status_code in _IMMUTABLE and await self._is(target, manifest.digest):
+            return
         check(answer, action, repository.host, 201, 200, 202)
+
+    async def _is(self, target: str, digest: str) -> bool:
+        try:
+            found = await self.describe(target)
+        except RegistryError:
+            return False
+        return found is not None and found.digest == digest
 
     def _action(self, verb: str, target: str) -> str:
         separator = "@" if ":" in target else ":"

@@ -124,11 +124,13 @@ async def in_memory(response: httpx.Response, limit: int) -> httpx.Response:
     if response.is_closed:
         return response
     body = bytearray()
-    async for piece in response.stream:  # type: ignore[union-attr]
-        body += piece
-        if len(body) > limit:
-            break
-    await response.aclose()
+    try:
+        async for piece in response.stream:  # type: ignore[union-attr]
+            body += piece
+            if len(body) > limit:
+                break
+    finally:
+        await response.aclose()
     headers = response.headers.copy()
     content = _unpacked(bytes(body), headers.pop("content-encoding", ""), limit)
     whole = httpx.Response(response.status_code, headers=headers, content=content, extensions=response.extensions)

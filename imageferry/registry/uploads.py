@@ -9,7 +9,7 @@ import httpx
 
 from imageferry.errors import ImageferryError
 from imageferry.registry.endpoint import check
-from imageferry.registry.errors import BadAnswer, Refused
+from imageferry.registry.errors import BadAnswer, Refused, Unavailable
 from imageferry.words import short
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ class Upload:
         """Send the blob's ``size`` bytes as one stream; nothing is committed by it. Raises ``RegistryError``."""
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
         answer = await self._send("PATCH", self._location, headers, content)
+        if answer.status_code == 401:
+            # The session was opened, so the token ended since; a stream cannot be sent a second time.
+            raise Unavailable(self.action, "its token ended before the bytes were taken", status=401)
         # docker/distribution answers 202, JFrog and GitLab's old ones 201 or 204.
         check(answer, self.action, self._repository.host, 202, 201, 204)
         if "location" in answer.headers:

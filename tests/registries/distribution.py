@@ -225,8 +225,13 @@ class DistributionRegistry:
             connection.close()
 
     def _settle(self) -> None:
-        """Wait until the log grows no more: a line is written after the answer is sent."""
-        size, until = -1, time.monotonic() + 2
+        """Wait until a probe is in the log, and it grows no more: a line is written after the answer is sent."""
+        before, until = self._access_log.stat().st_size, time.monotonic() + 2
+        if self._process is not None:
+            self._probe()
+            while time.monotonic() < until and self._access_log.stat().st_size == before:
+                time.sleep(0.01)
+        size = -1
         while time.monotonic() < until and size != (now := self._access_log.stat().st_size):
             size = now
             time.sleep(0.05)

@@ -161,13 +161,26 @@ async def test_the_bytes_and_the_type_are_put_as_they_are(fake_destination: Fake
 async def test_a_put_that_is_refused_is_told_as_the_registry_says_it(fake_destination: FakeRegistry) -> None:
     fake_destination.habits.check_references = False
     fake_destination.habits.immutable_tags = True
-    manifest = Manifest.of(image_manifest([]).data, OCI_MANIFEST)
     async with opened(fake_destination.host, writable=True) as repository:
-        await repository.manifests.put("v1", manifest)
+        await repository.manifests.put("v1", Manifest.of(image_manifest([]).data, OCI_MANIFEST))
         with pytest.raises(Refused, match=r"412.*tag v1 is immutable") as told:
-            await repository.manifests.put("v1", manifest)
+            await repository.manifests.put("v1", Manifest.of(image_manifest([b"other"]).data, OCI_MANIFEST))
     assert not told.value.transient
     assert fake_destination.count("manifest-put") == 2
+
+
+@pytest.mark.parametrize("faults", [[], [Fault("manifest-put", actions.hang_up(done=True), times=1)]])
+async def test_an_immutable_tag_that_is_right_already_is_well(
+    fake_destination: FakeRegistry, faults: list[Fault]
+) -> None:
+    fake_destination.habits.immutable_tags = True
+    fake_destination.habits.check_references = False
+    fake_destination.rules.extend(faults)
+    manifest = Manifest.of(image_manifest([]).data, OCI_MANIFEST)
+    async with opened(fake_destination.host, writable=True) as repository:
+        for _ in range(2):
+            await repository.manifests.put("v1", manifest)
+    assert fake_destination.digest("a/app", "v1") == manifest.digest
 
 
 async def test_words_of_a_registry_cannot_write_to_the_terminal(fake_source: FakeRegistry) -> None:

@@ -181,6 +181,19 @@ async def test_a_server_that_reads_the_first_scope_only_gets_the_push_scope_firs
         assert set(asked) == {"repository:a/app:pull,push"}
 
 
+async def test_a_token_that_ends_before_a_stream_may_heal() -> None:
+    bearer = Bearer({"ferry": "secret"})
+    with FakeRegistry(auth=bearer) as registry:
+        async with opened(registry.host, entry=access("ferry", "secret"), writable=True) as repository:
+            upload = await repository.uploads.start(DIGEST)
+            bearer.revoke_all()
+            with pytest.raises(RegistryError, match="token ended") as told:
+                await upload.patch(Body(), len(BLOB))
+            assert told.value.transient
+            await streamed(repository)
+        assert registry.blob("a/app", DIGEST) == BLOB
+
+
 @pytest.mark.parametrize("status", [204, 401, 404, 405, 500])
 async def test_cancelling_may_be_refused(status: int) -> None:
     with FakeRegistry(Habits(cancel_status=status)) as registry:

@@ -1,0 +1,1 @@
+"""Tests of whole copies, from a configuration to a report, without Prefect."""

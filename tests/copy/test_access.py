@@ -1,0 +1,140 @@
+"""Whose name and password a copy uses, and what happens when they are refused."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageferry.config import load_text
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.ferry import Ferry
+from imageferry.copy.options import Options
+from tests.copy.running import configured, errors, outcomes, run
+from tests.images.documents import sha256
+from tests.registries import actions
+from tests.registries.auth import Basic, Bearer
+from tests.registries.inprocess import FakeRegistry
+from tests.registries.rules import Fault
+
+LARGE = bytes(range(256)) * 8192
+USERS = {"anyone": "a", "team": "t", "robot$project+ci": "r$x"}
+
+
+@pytest.fixture
+def bearer() -> Bearer:
+    """A user for the whole registry, one for a namespace, and one for a repository: each may do just that."""
+
+    def grants(user: str | None, name: str) -> set[str]:
+        owner = {"team/app": "robot$project+ci"}.get(name, "team" if name.startswith("team/") else "anyone")
+        return {"pull", "push"} if user == owner else set()
+
+    return Bearer(USERS, grants=grants)
+
+
+@pytest.fixture
+def registry(bearer: Bearer) -> Iterator[FakeRegistry]:
+    """A registry with three owners of repositories."""
+    with FakeRegistry(auth=bearer) as made:
+        yield made
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("end", ["", "/"])
+async def test_the_longest_key_wins(fake_source: FakeRegistry, registry: FakeRegistry, reverse: bool, end: str) -> None:
+    # image-syncer crashes on a key that is the whole repository, and takes any of those that match.
+    fake_source.image("a/app", "v1")
+    host = registry.host
+    entries = [
+        (f"{host}{end}", {"username": "anyone", "password": "a", "insecure": True}),
+        (f"{host}/team{end}", {"username": "team", "password": "t", "insecure": True}),
+        (f"{host}/team/app{end}", {"username": "robot$project+ci", "password": "r$x", "insecure": True}),
+    ]
+    auth = dict(reversed(entries) if reverse else entries)
+    places = [f"{host}/{name}" for name in ("team/app", "team/other", "team/app2/x", "teams/app", "app")]
+    report = await run(configured({f"{fake_source.host}/a/app": places}, fake_source, auth=auth))
+    assert errors(report) == {}
+    assert outcomes(report) == {f"{place}:v1": "copied" for place in places}
+
+
+async def test_a_refused_password_fails_its_destination_alone(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, registry: FakeRegistry, pauses: list[float]
+) -> None:
+    fake_source.image("a/app", "v1")
+    auth = {registry.host: {"username": "anyone", "password": "wrong-one", "insecure": True}}
+    places = [f"{registry.host}/a/app", f"{fake_destination.host}/a/app"]
+    text = configured({f"{fake_source.host}/a/app:v1": places}, fake_source, fake_destination, auth=auth)
+    report = await run(text)
+    assert outcomes(report) == {f"{places[0]}:v1": "failed", f"{places[1]}:v1": "copied"}
+    (words,) = errors(report).values()
+    assert "username and password" in words
+    assert "wrong-one" not in report.to_json()
+    assert pauses == []
+
+
+async def test_the_users_own_docker_file(fake_source: FakeRegistry, tmp_path: Path) -> None:
+    fake_source.image("a/app", "v1")
+    with FakeRegistry(auth=Basic({"ferry": "from docker"})) as destination:
+        encoded = base64.b64encode(b"ferry:from docker").decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {destination.host: {"auth": encoded}}}))
+        # Over plain HTTP only where the entry says so; this one is for its name and password alone.
+        text = configured({f"{fake_source.host}/a/app:v1": f"{destination.host}/a/app"}, fake_source)
+        configuration = load_text(text, "config.json", environment={})
+        async with Ferry(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as ferry:
+            await ferry.plan(configuration.rules[0])
+            words = errors(ferry.outcomes.report())
+        assert "insecure: true" in words[f"{destination.host}/a/app:v1"]
+        assert len(destination.log) == 0
+
+
+async def test_a_credential_helper_that_fails_costs_its_destination_alone(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, tmp_path: Path
+) -> None:
+    for tag in ("v1", "v2"):
+        fake_source.image("a/app", tag)
+    content = {"credHelpers": {"registry.invalid": "no-such-helper-here"}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    places = ["registry.invalid/a/app", f"{fake_destination.host}/a/app"]
+    text = configured({f"{fake_source.host}/a/app": places}, fake_source, fake_destination)
+    configuration = load_text(text, "config.json", environment={})
+    async with Ferry(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as ferry:
+        for work in await ferry.plan(configuration.rules[0]):
+            await ferry.copy(work)
+        report = ferry.outcomes.report()
+    assert outcomes(report) == {
+        **{f"{places[0]}:{tag}": "failed" for tag in ("v1", "v2")},
+        **{f"{places[1]}:{tag}": "copied" for tag in ("v1", "v2")},
+    }
+    assert "no-such-helper-here" in errors(report)[f"{places[0]}:v1"]
+
+
+@pytest.mark.parametrize("kind", ["manifest-get", "blob-get", "upload-start", "upload-put", "manifest-put"])
+async def test_tokens_that_end_in_mid_run(kind: str) -> None:
+    bearer = Bearer({"ferry": "secret"})
+    with FakeRegistry(auth=bearer) as source, FakeRegistry(auth=bearer) as destination:
+        digest = source.image("a/app", "v1", [LARGE, b"small"])
+        for registry in (source, destination):
+            registry.rules.append(Fault(kind, actions.run_first(bearer.revoke_all), times=1))
+        auth = {
+            each.host: {"username": "ferry", "password": "secret", "insecure": True} for each in (source, destination)
+        }
+        report = await run(configured({f"{source.host}/a/app:v1": f"{destination.host}/a/app"}, auth=auth))
+        assert errors(report) == {}
+        assert destination.digest("a/app", "v1") == digest
+
+
+async def test_a_token_that_ends_before_a_stream_is_sent(fake_source: FakeRegistry) -> None:
+    fake_source.image("a/app", "v1", [LARGE])
+    bearer = Bearer({"ferry": "secret"})
+    with FakeRegistry(auth=bearer) as destination:
+        destination.rules.append(Fault("upload-patch", actions.run_first(bearer.revoke_all), times=1))
+        auth = {destination.host: {"username": "ferry", "password": "secret", "insecure": True}}
+        images = {f"{fake_source.host}/a/app:v1": f"{destination.host}/a/app"}
+        configuration = load_text(configured(images, fake_source, auth=auth), "config.json", environment={})
+        async with Ferry(configuration, Options(), {}) as ferry:
+            (work,) = await ferry.plan(configuration.rules[0])
+            with pytest.raises(DeliveryError, match="token ended"):
+                await ferry.copy(work)
+            await ferry.copy(work)
+        assert destination.blob("a/app", sha256(LARGE)) == LARGE

@@ -1,0 +1,31 @@
+"""Tests that do not wait: no pause between two tries, and nothing of the user's environment."""
+
+import pytest
+from tenacity import RetryCallState
+
+from imageferry.registry import transport
+
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the engine would have waited between tries; it goes on at once instead."""
+    asked: list[float] = []
+    real = transport._pause
+
+    def recorded(state: RetryCallState) -> float:
+        # It is asked after the last try too, and then not waited for.
+        if state.attempt_number < transport.ATTEMPTS:
+            asked.append(real(state))
+        return 0.0
+
+    monkeypatch.setattr(transport, "_pause", recorded)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
