@@ -57,6 +57,13 @@ test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
 	fi
 	exec $(BIN)/python -m pytest -n auto $(ARGS)
 
+.PHONY: bench
+bench: $(INSTALLED) ## Imageferry against its peers: make bench ARGS='--works a,c --rounds 3'
+	@.ci/packages docker-registry skopeo curl
+	$(BIN)/python -c 'import matplotlib' 2>/dev/null ||
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	exec $(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## ruff and mypy
 	@failed=0

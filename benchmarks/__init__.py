@@ -1,0 +1,1 @@
+"""Imageferry against its peers: the same work, on the same machine, in one run."""

@@ -1,0 +1,191 @@
+"""Imageferry: with a Prefect server of its own, with one that runs already, and its engine alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.errand import Command, Errand
+from benchmarks.tools.tool import PROC, Tool
+from flows.settings import SERVER_DEFAULTS
+from imageferry import __version__
+from tests.registries.distribution import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class PrefectSide:
+    """A Prefect home whose database exists, and a Prefect server that runs; both are made when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._home: Path | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._url = ""
+
+    def home(self) -> Path:
+        """Give a home to copy: a run that has nothing to do has made its database."""
+        if self._home is None:
+            folder = self._folder / "first"
+            folder.mkdir(parents=True)
+            home = folder / "prefect"
+            # Nobody listens at port 9: the run fails, and the database is there.
+            config = {"auth": {}, "images": {"127.0.0.1:9/none:v1": "127.0.0.1:9/other"}}
+            (folder / "config.json").write_text(json.dumps(config))
+            words = [sys.executable, "-m", "flows.sync", "--quiet", "--retries", "0"]
+            environment = _environment() | {"PREFECT_HOME": str(home)}
+            subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
+            if not (home / "prefect.db").exists():
+                raise RuntimeError("a first run of Imageferry has made no Prefect database")
+            self._wait_until_closed(home)
+            self._home = home
+        return self._home
+
+    def server_url(self) -> str:
+        """Give the API's address of a server that is started once."""
+        if self._server is None:
+            folder = self._folder / "server"
+            folder.mkdir(parents=True)
+            port = free_port()
+            self._url = f"http://127.0.0.1:{port}/api"
+            environment = _environment() | SERVER_DEFAULTS | {"PREFECT_HOME": str(folder)}
+            words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+            with (folder / "output").open("wb") as output:
+                self._server = subprocess.Popen(
+                    words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                )
+            self._wait_until_up()
+        return self._url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.terminate()
+            try:
+                self._server.wait(15)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+
+    def _wait_until_up(self) -> None:
+        until = time.monotonic() + 180
+        while time.monotonic() < until:
+            try:
+                with urllib.request.urlopen(f"{self._url}/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError("Prefect's server did not come up")
+
+    @staticmethod
+    def _wait_until_closed(home: Path) -> None:
+        """Wait until the run's own server, which ends a little after it, has closed the database."""
+        until = time.monotonic() + 15
+        while time.monotonic() < until and (home / "prefect.db-wal").exists():
+            time.sleep(0.2)
+
+
+class _Command(Tool):
+    """The command line, with a configuration file of a rule a repository."""
+
+    program = sys.executable
+
+    def version(self) -> str | None:
+        """Give Imageferry's version."""
+        return __version__
+
+    def command(self, errand: Errand, folder: Path) -> Command:
+        """Write the configuration and give the command."""
+        (folder / "config.json").write_text(json.dumps(_config(errand)))
+        words = [sys.executable, "-m", "flows.sync", "--config", str(folder / "config.json")]
+        words += ["--report", str(folder / "report.json"), "--proc", str(PROC), "--quiet"]
+        return Command(words, {"PYTHONPATH": str(ROOT), **self.environment(folder)})
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Say which Prefect it is to use."""
+        raise NotImplementedError
+
+
+class Ephemeral(_Command):
+    """As anyone runs it who has no Prefect server."""
+
+    name = "imageferry"
+    settings = f"`python -m flows.sync --proc {PROC}`; no Prefect server runs, Prefect's database exists"
+
+    def __init__(self, prefect: PrefectSide) -> None:
+        self._prefect = prefect
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """A home of its own, a copy of the prepared one."""
+        shutil.copytree(self._prefect.home(), folder / "prefect")
+        return {"PREFECT_HOME": str(folder / "prefect")}
+
+
+class WithServer(_Command):
+    """As it runs where a Prefect server is."""
+
+    name = "imageferry +server"
+    settings = (
+        f"`python -m flows.sync --proc {PROC}`; a Prefect server runs already, with the batch sizes that Imageferry's "
+        "own server has; that server's CPU time and memory are not counted"
+    )
+
+    def __init__(self, prefect: PrefectSide) -> None:
+        self._prefect = prefect
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """An empty home, and the server's address."""
+        return {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": self._prefect.server_url()}
+
+
+class EngineAlone(_Command):
+    """The engine without Prefect: what is left is the copying, and the start of Python."""
+
+    name = "imageferry engine"
+    settings = f"Imageferry's engine with no Prefect at all, {PROC} blobs in flight (`python -m benchmarks.engine`)"
+
+    def command(self, errand: Errand, folder: Path) -> Command:
+        """Write the configuration and give the command."""
+        (folder / "config.json").write_text(json.dumps(_config(errand)))
+        words = [sys.executable, "-m", "benchmarks.engine", str(folder / "config.json"), str(folder / "report.json")]
+        return Command([*words, str(PROC)], {"PYTHONPATH": str(ROOT)})
+
+
+def _environment() -> dict[str, str]:
+    """Give the environment without what it says of Prefect and of proxies."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PREFECT_") and not name.lower().endswith("_proxy")
+    }
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+def _config(errand: Errand) -> dict[str, Any]:
+    auth = {side.host: {"ca_file": str(side.ca_file)} if side.ca_file else {"insecure": True} for side in errand.sides}
+    return {"auth": auth, "images": rules(errand)}
+
+
+def rules(errand: Errand) -> dict[str, list[str]]:
+    """Give the rules as Imageferry and image-syncer read them."""
+    named = [
+        (repository, f":{tag}" if errand.each_tag else "")
+        for repository, tags in errand.digests.items()
+        for tag in (tags if errand.each_tag else [""])
+    ]
+    return {
+        f"{errand.source.host}/{repository}{tag}": [f"{side.host}/{repository}" for side in errand.destinations]
+        for repository, tag in named
+    }
