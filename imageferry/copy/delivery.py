@@ -123,7 +123,12 @@ class Deliveries:
         """
         # To mount or upload a blob again where it has just arrived would disturb those who read it there:
         # docker/distribution 2.8 rewrites the link that a manifest's check is reading.
-        places = [place for place in demand.waiting.values() if not self._holdings.has_blob(place, blob.digest)]
+        taken = {place.name for place in (*lacking, *later)}
+        places = [
+            place
+            for place in demand.waiting.values()
+            if place.name not in taken and not self._holdings.has_blob(place, blob.digest)
+        ]
         demand.served_from |= dict.fromkeys(demand.waiting, source.name)
         demand.waiting.clear()
         registries = {place.registry for place in lacking}
