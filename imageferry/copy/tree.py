@@ -83,7 +83,10 @@ async def read_child(source: Repository, entry: dict[str, Any]) -> Manifest:
 
 
 def _stays(entry: Any) -> bool:
-    media_type = entry.get("mediaType") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not entry.get("urls"):
+        # One that is to be had nowhere else is copied: without it the manifest would be refused.
+        return False
+    media_type = entry.get("mediaType")
     return isinstance(media_type, str) and ("foreign" in media_type or "nondistributable" in media_type)
 
 

@@ -1,5 +1,7 @@
 """Connections that break, bytes that are wrong, and sides that stand still."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -109,7 +111,8 @@ async def test_a_destination_that_stands_still_drops_out(
     digest = fake_source.image("a/app", "v1", [layer])
     with FakeRegistry() as still:
         still.rules.append(Fault("upload-patch", actions.delay(600)))
-        report = await run(text(fake_source, still, fake_destination))
+        async with asyncio.timeout(15):
+            report = await run(text(fake_source, still, fake_destination))
         assert outcomes(report) == {
             f"{still.host}/a/app:v1": "failed",
             f"{fake_destination.host}/a/app:v1": "copied",

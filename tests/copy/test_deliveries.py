@@ -1,6 +1,7 @@
 """Who is served when several ask for one blob at the same time."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,27 +19,22 @@ BLOB, OTHER = (Descriptor("", sha256(data), len(data)) for data in (b"blob", b"o
 
 
 class Mover:
-    """Moves nothing. Each move waits to be let go, or fails where its source is `broken`."""
+    """Moves nothing. The moves of a blob wait until it may `go`, and fail where their source is `broken`."""
 
     def __init__(self) -> None:
         self.moves: list[tuple[str, str, list[str]]] = []
-        self.begun = asyncio.Event()
-        self.go = asyncio.Event()
+        self.begun: defaultdict[Descriptor, asyncio.Event] = defaultdict(asyncio.Event)
+        self.go: defaultdict[Descriptor, asyncio.Event] = defaultdict(asyncio.Event)
         self.broken = ""
 
     async def move(self, blob: Descriptor, source: Repository, places: list[Repository]) -> None:
         """Note the move, and wait."""
         self.moves.append((blob.digest, source.repository, sorted(place.repository for place in places)))
-        self.begun.set()
-        await self.go.wait()
+        self.begun[blob].set()
+        await self.go[blob].wait()
         if source.repository == self.broken:
             error = NotFound("read the blob", "it is not there")
             raise DeliveryError("blob", {place.name: error for place in places})
-
-    def hold(self) -> None:
-        """Let the next move wait."""
-        self.go.clear()
-        self.begun.clear()
 
 
 @pytest.fixture
@@ -71,10 +67,11 @@ async def settled() -> None:
 async def test_those_who_ask_while_the_first_waits_are_served_by_it(mover: Mover) -> None:
     async with opened(mover) as (deliveries, holdings, (one, two), place):
         occupant = asyncio.create_task(deliveries.deliver(OTHER, one, [place]))
-        await mover.begun.wait()
+        await mover.begun[OTHER].wait()
         askers = [asyncio.create_task(deliveries.deliver(BLOB, source, [place])) for source in (one, two, one)]
         await settled()
-        mover.go.set()
+        mover.go[OTHER].set()
+        mover.go[BLOB].set()
         results = await asyncio.gather(occupant, *askers)
         assert all(not result.failures for result in results)
         assert holdings.has_blob(place, BLOB.digest)
@@ -84,15 +81,14 @@ async def test_those_who_ask_while_the_first_waits_are_served_by_it(mover: Mover
 async def test_who_was_served_by_one_that_is_cancelled_is_served_again(mover: Mover) -> None:
     async with opened(mover) as (deliveries, holdings, (one, _), place):
         occupant = asyncio.create_task(deliveries.deliver(OTHER, one, [place]))
-        await mover.begun.wait()
+        await mover.begun[OTHER].wait()
         first, second = (asyncio.create_task(deliveries.deliver(BLOB, one, [place])) for _ in range(2))
         await settled()
-        mover.go.set()
+        mover.go[OTHER].set()
         await occupant
-        mover.hold()
-        await mover.begun.wait()
+        await mover.begun[BLOB].wait()
         first.cancel()
-        mover.go.set()
+        mover.go[BLOB].set()
         with pytest.raises(asyncio.CancelledError):
             await first
         assert not (await second).failures
@@ -103,13 +99,15 @@ async def test_who_was_served_by_one_that_is_cancelled_is_served_again(mover: Mo
 async def test_what_one_source_lacks_another_brings(mover: Mover) -> None:
     mover.broken = "one"
     async with opened(mover) as (deliveries, holdings, (one, two), place):
-        first = asyncio.create_task(deliveries.deliver(BLOB, one, [place]))
-        await mover.begun.wait()
-        second, third = (asyncio.create_task(deliveries.deliver(BLOB, source, [place])) for source in (two, one))
+        occupant = asyncio.create_task(deliveries.deliver(OTHER, two, [place]))
+        await mover.begun[OTHER].wait()
+        askers = [asyncio.create_task(deliveries.deliver(BLOB, source, [place])) for source in (one, two, one)]
         await settled()
-        mover.go.set()
-        assert list((await first).failures) == [place.name]
-        assert not (await second).failures
-        assert not (await third).failures
+        mover.go[OTHER].set()
+        mover.go[BLOB].set()
+        first, second, third = await asyncio.gather(*askers)
+        await occupant
+        assert list(first.failures) == [place.name]
+        assert (second.failures, third.failures) == ({}, {})
         assert holdings.has_blob(place, BLOB.digest)
-    assert [source for _, source, _ in mover.moves] == ["one", "two"]
+    assert [source for _, source, _ in mover.moves] == ["two", "one", "two"]

@@ -51,7 +51,8 @@ def test_two_images_share_a_layer(
     image_maker.push(one, source_registry.host, repository, "one")
     source_registry.clear_log()
     image_maker.push(two, source_registry.host, repository, "two")
-    assert source_registry.count("upload-put") == 2
+    # What another test has pushed there, skopeo may mount.
+    assert source_registry.count("upload-put", "mount") == 2
     assert skopeo_raw(source_registry.host, repository, "one") == one.manifest
 
 

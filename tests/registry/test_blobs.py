@@ -1,8 +1,10 @@
 """Blobs of one repository: looked up and read."""
 
+import re
+
 import pytest
 
-from imageferry.registry.errors import BadAnswer, NotFound
+from imageferry.registry.errors import BadAnswer, NotFound, Unreachable
 from tests.registries import actions
 from tests.registries.habits import Habits
 from tests.registries.inprocess import FakeRegistry
@@ -60,3 +62,13 @@ async def test_redirects_end(fake_source: FakeRegistry) -> None:
         with pytest.raises(BadAnswer, match="redirects without end"):
             await repository.blobs.read(digest, len(BLOB))
     assert fake_source.count("blob-get") < 10
+
+
+async def test_the_host_that_does_not_answer_is_named(fake_source: FakeRegistry) -> None:
+    with FakeRegistry() as store:
+        digest = fake_source.add_blob("a/app", BLOB)
+        fake_source.rules.append(Fault("blob-get", actions.redirect(store.url)))
+        store.stop()
+        async with opened(fake_source.host) as repository:
+            with pytest.raises(Unreachable, match=f"no answer from {re.escape(store.host)}: the connection is refused"):
+                await repository.blobs.read(digest, len(BLOB))
