@@ -58,6 +58,8 @@ async def _copy_all(run: Current, rules: list[str], config: str, force: bool, pl
     busy = await plan_rules(rules)
 
     async def copy(rule: str) -> None:
+        # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
+        await run.history.began()
         state = await sync_rule(rule, config, force, platforms, return_state=True)
         for work in run.work[rule].values():
             # Nothing where all is settled, as it is unless the subflow itself broke down.

@@ -23,14 +23,14 @@ class PrefectApi:
         """Give the flow runs that a flow run has started."""
         return self._filter("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [identity]}}})
 
-    def task_runs(self, identity: str) -> list[dict[str, Any]]:
-        """Give the task runs of a flow run and its subflows, the subflows' own placeholders left out."""
+    def task_runs(self, identity: str, placeholders: bool = False) -> list[dict[str, Any]]:
+        """Give the task runs of a flow run and its subflows; Prefect's placeholders of subflows only where asked for."""
         ids = [identity, *(run["id"] for run in self.subflows(identity))]
         found: list[dict[str, Any]] = []
         while True:
             page = self._filter("task_runs", {"flow_runs": {"id": {"any_": ids}}, "offset": len(found)})
             if not page:
-                return [run for run in found if not run["name"].startswith("sync-rule-")]
+                return [run for run in found if placeholders or not run["name"].startswith("sync-rule-")]
             found += page
 
     def artifacts(self, identity: str) -> dict[str, dict[str, Any]]:
