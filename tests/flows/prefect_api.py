@@ -24,7 +24,7 @@ class PrefectApi:
         return self._filter("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [identity]}}})
 
     def task_runs(self, identity: str, placeholders: bool = False) -> list[dict[str, Any]]:
-        """Give the task runs of a flow run and its subflows; Prefect's placeholders of subflows only where asked for."""
+        """Give the task runs of a flow run and its subflows, with Prefect's placeholders where asked for."""
         ids = [identity, *(run["id"] for run in self.subflows(identity))]
         found: list[dict[str, Any]] = []
         while True:
