@@ -11,12 +11,11 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from flows.server import ServerError, available_server
+from flows.status import FAILED, USAGE
 from imageferry import __version__
 from imageferry.config import Configuration, ConfigurationError, find_files, load
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter, SelectionError
-
-FAILED, USAGE = 1, 2
 
 WHAT = Group("What is copied", sort_key=1)
 HOW = Group("How", sort_key=2)

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from flows.server import Wait
 from flows.settings import CLIENT_DEFAULTS, set_defaults
+from flows.status import DONE, FAILED, INTERRUPTED
 from imageferry import words
 from imageferry.config import Configuration
 from imageferry.copy.ferry import Ferry
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from tasks.current import Current
 
 logger = logging.getLogger("imageferry")
-
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 Progress = LiveProgress | LineProgress
 

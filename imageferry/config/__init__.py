@@ -1,6 +1,6 @@
 """The configuration of a run: read, checked, and told all faults of at once."""
 
-from imageferry.config.docker import CredentialHelperError, DockerCredentials, docker_access
+from imageferry.config.docker import CredentialHelperError, DockerCredentials
 from imageferry.config.faults import ConfigurationError, Fault
 from imageferry.config.loading import Files, find_files, load, load_text
 from imageferry.config.models import Access, Configuration, Destination, Rule, Source
@@ -16,7 +16,6 @@ __all__ = [
     "Files",
     "Rule",
     "Source",
-    "docker_access",
     "find_files",
     "load",
     "load_text",

@@ -87,11 +87,6 @@ class DockerCredentials:
         return await asyncio.shield(self._answers[key])
 
 
-async def docker_access(registry: str, repository: str, environment: Mapping[str, str]) -> Access | None:
-    """Give what docker's and podman's files know of one repository: see ``DockerCredentials``."""
-    return await DockerCredentials(environment).access_to(registry, repository)
-
-
 def _files(environment: Mapping[str, str]) -> Iterator[Path]:
     """Give the files in the order in which they count: what was named, then docker's, then podman's own."""
     named = environment.get("REGISTRY_AUTH_FILE")

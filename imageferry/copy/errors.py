@@ -21,7 +21,3 @@ class DeliveryError(ImageferryError):
 
 class BlobFailed(ImageferryError):
     """A blob could not be brought to a destination, and what may be tried again has been tried."""
-
-
-class SourceFailed(ImageferryError):
-    """Something at the source stops the image: every destination goes without it."""

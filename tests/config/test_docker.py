@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from imageferry.config import Access, CredentialHelperError, docker, docker_access
+from imageferry.config import Access, CredentialHelperError, DockerCredentials, docker
 
 SECRET = "hunter2"
 
@@ -48,7 +48,7 @@ class Home:
         path.chmod(0o755)
 
     async def known(self, registry: str, repository: str = "team/app") -> tuple[str | None, ...] | None:
-        access = await docker_access(registry, repository, self.environment)
+        access = await DockerCredentials(self.environment).access_to(registry, repository)
         return None if access is None else secrets_of(access)
 
 
@@ -65,7 +65,7 @@ def home(tmp_path: Path) -> Home:
 class TestFiles:
     async def test_none(self, home: Home) -> None:
         assert await home.known("quay.io") is None
-        assert await docker_access("quay.io", "a", {}) is None
+        assert await DockerCredentials({}).access_to("quay.io", "a") is None
 
     @pytest.mark.parametrize(
         "content", ["", "{", "[]", "null", '{"auths": []}', '{"auths": {"quay.io": 1}}', "[" * 9999]

@@ -1,0 +1,10 @@
+"""The exit statuses of the command line."""
+
+#: Everything is at its destination.
+DONE = 0
+#: Some image failed.
+FAILED = 1
+#: Usage or configuration: no registry was contacted.
+USAGE = 2
+#: Stopped by a signal.
+INTERRUPTED = 130
