@@ -8,8 +8,10 @@ from tests.flows.prefect_api import TERMINAL, PrefectApi
 from tests.images.making import ImageMaker
 from tests.images.push import request
 from tests.images.skopeo import skopeo_raw
+from tests.registries import actions
 from tests.registries.distribution import DistributionRegistry
 from tests.registries.inprocess import FakeRegistry
+from tests.registries.rules import Fault
 
 
 def test_the_forms_of_the_guide_arrive_under_the_right_names_and_stay(
@@ -127,6 +129,18 @@ def test_the_run_tells_its_story_in_prefect(
     assert "404" in rows[0]["error"]
     logs = "\n".join(prefect_server.logs(identity))
     assert "Traceback" not in logs
+
+
+def test_what_the_plan_tells_while_the_flow_begins_brings_no_warning(
+    command: CommandLine, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    # The plan began outside the flow; by now prefect is imported and takes the log.
+    fake_source.rules.append(Fault("tags", actions.delay(10)))
+    hosts = fake_source.host, fake_destination.host
+    command.config({"auth": insecure(*hosts), "images": {f"{hosts[0]}/demo/none": f"{hosts[1]}/mirror/none"}})
+    finished = command.run("--quiet")
+    assert finished.status == 1
+    assert finished.err == ""
 
 
 def test_a_rule_that_is_up_to_date_has_no_subflow(
