@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.current import current
 
 
-@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
 async def plan_rules(rules: list[str]) -> dict[str, int]:
     """Compare every rule's images with their destinations.
 

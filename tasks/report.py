@@ -17,7 +17,7 @@ SUMMARY_KEY = "imageferry-summary"
 IMAGES_KEY = "imageferry-images"
 
 
-@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 async def publish_report(flow_run_id: str) -> None:
     """Create the run's artifacts: a Markdown summary, and a table of what changed and what failed."""
     report = current().ferry.outcomes.report(flow_run_id=flow_run_id)

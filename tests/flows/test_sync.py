@@ -97,7 +97,7 @@ def test_every_task_run_of_a_run_is_in_the_database_when_it_returns(
     runs = prefect_server.task_runs(report["flow_run_id"])
     blobs = fake_destination.count("upload-put")
     assert blobs == report["totals"]["blobs_copied"] == 2 * tags + 1
-    names = Counter(run["name"].split()[0].split("-")[0] for run in runs)
+    names = Counter(run["name"].split()[0] for run in runs)
     assert names == {"plan": 1, "copy": tags, "blob": blobs, "report": 1}
     assert {"copy v0", "copy v59"} <= {run["name"] for run in runs}
 
