@@ -101,11 +101,13 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
     Exit status: 0 everything is at its destination, 1 some image failed, 2 usage or configuration, 130 interrupted.
     """
     configuration = _checked(request)
-    try:
-        with available_server() as wait:
-            from flows.local import run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
+    server = available_server()
+    if server.notice:
+        print(f"imageferry: {server.notice}", file=sys.stderr)
+    from flows.local import run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
 
-            return run(request, configuration, wait)
+    try:
+        return run(request, configuration, server.wait_until_ready)
     except ServerError as error:
         print(f"imageferry: {error}", file=sys.stderr)
         return FAILED
@@ -148,9 +150,8 @@ def _split(values: list[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and end the process with its status."""
-    words = sys.argv[1:] if arguments is None else arguments
+def run(words: list[str]) -> int:
+    """Do what the words of the command line ask for; give the exit status."""
     if words[:1] == ["sync"]:
         # `imageferry sync` and `python -m flows.sync` are one.
         words = words[1:]
@@ -164,4 +165,4 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         )
     except CycloptsError as error:
         refuse([f"{error}".strip(), "see --help"])
-    raise SystemExit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from flows.server import Wait
 from flows.settings import CLIENT_DEFAULTS, set_defaults
 from flows.status import DONE, FAILED, INTERRUPTED
 from imageferry import words
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("imageferry")
 
 Progress = LiveProgress | LineProgress
+
+#: Waits until Prefect's server is ready; tells of the seconds waited.
+Wait = Callable[[Callable[[float], None]], None]
 
 
 def run(request: Request, configuration: Configuration, wait: Wait) -> int:
@@ -65,8 +68,7 @@ def _run_beside_server(
     with stopping.on_signals(), concurrent.futures.ThreadPoolExecutor(1, "imageferry") as thread:
         running = thread.submit(asyncio.run, _sync(request, configuration, progress, stopping, ready))
         try:
-            import flows.sync  # noqa: F401, PLC0415 - prefect takes seconds to import
-
+            _import_flow()
             wait(lambda seconds: progress.say(_starting(seconds)))
             progress.say("")
         except BaseException:
@@ -75,6 +77,18 @@ def _run_beside_server(
         if not ready.cancelled():
             ready.set_result(None)
         return running.result()
+
+
+def _import_flow() -> None:
+    """Import the flow, which takes seconds, and what Prefect otherwise imports when the first flow begins."""
+    import fastapi.encoders  # noqa: F401, PLC0415
+    import prefect.flow_engine  # noqa: PLC0415
+    import prefect.task_engine  # noqa: F401, PLC0415
+
+    import flows.sync  # noqa: F401, PLC0415
+
+    gc.freeze()
+    gc.enable()
 
 
 def _console_level(request: Request) -> dict[str, str]:
@@ -142,29 +156,33 @@ async def _sync(
 
 
 async def _flow(request: Request, ferry: Ferry, progress: Progress, stopping: _Stopping) -> tuple[Report, int]:
-    from flows.opening import begin  # noqa: PLC0415 - they import prefect
+    from prefect.context import AsyncClientContext  # noqa: PLC0415 - they import prefect
+
+    from flows.opening import begin  # noqa: PLC0415
     from flows.sync import sync  # noqa: PLC0415
     from tasks.history import drain  # noqa: PLC0415
 
     _log_to(request)
     run = begin(ferry)
     stopping.stops(run)
-    state = await sync(
-        config=request.described,
-        dry_run=request.dry_run,
-        force=request.force,
-        platforms=[str(platform) for platform in request.platforms.platforms] or None,
-        return_state=True,
-    )
-    status = state.type.value.lower()
-    if status not in ("completed", "failed", "cancelled"):
-        print(f"imageferry: the run ended unexpectedly: {state.message}", file=sys.stderr)
-    report = ferry.outcomes.report(status, str(state.state_details.flow_run_id))
+    # One client of Prefect's for all: each reads the system's authorities anew.
+    async with AsyncClientContext.get_or_create():
+        state = await sync(
+            config=request.described,
+            dry_run=request.dry_run,
+            force=request.force,
+            platforms=[str(platform) for platform in request.platforms.platforms] or None,
+            return_state=True,
+        )
+        status = state.type.value.lower()
+        if status not in ("completed", "failed", "cancelled"):
+            print(f"imageferry: the run ended unexpectedly: {state.message}", file=sys.stderr)
+        report = ferry.outcomes.report(status, str(state.state_details.flow_run_id))
 
-    def say(recorded: int, awaited: int) -> None:
-        progress.say(f"Prefect's server has recorded {recorded:,} of {words.count(awaited, 'task run')}")
+        def say(recorded: int, awaited: int) -> None:
+            progress.say(f"Prefect's server has recorded {recorded:,} of {words.count(awaited, 'task run')}")
 
-    missing = await run.history.complete(say)
+        missing = await run.history.complete(say)
     await drain()
     return report, missing
 

@@ -6,7 +6,7 @@ never outlives the run that started it, not even one that was killed.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import gc
 import http.client
 import os
@@ -18,10 +18,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flows.settings import api_url, own_environment
+
+if TYPE_CHECKING:
+    import uvicorn
 
 #: Seconds in which the server must answer; its first start makes the database.
 START_LIMIT = 180.0
@@ -29,9 +33,8 @@ START_LIMIT = 180.0
 #: Seconds in which it ends once the run has.
 STOP_LIMIT = 10.0
 
-
-#: Waits until the server is ready; told of the seconds waited.
-Wait = Callable[[Callable[[float], None]], None]
+#: Seconds between two writings of what has come in about task runs.
+RECORD_EVERY = 0.2
 
 
 class ServerError(Exception):
@@ -41,10 +44,11 @@ class ServerError(Exception):
 class LocalServer:
     """A server in a process of its own, with its database in Prefect's home."""
 
-    def __init__(self) -> None:
+    def __init__(self, notice: str = "") -> None:
+        self.notice = notice
         # Bound here, so that no other process can take the port meanwhile; clients that come early wait.
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._port: int = self._socket.getsockname()[1]
         self.api_url = f"http://127.0.0.1:{self._port}/api"
         self._process = subprocess.Popen(
@@ -81,36 +85,34 @@ class LocalServer:
         finally:
             connection.close()
 
-    def stop(self) -> None:
-        """Have the server end by itself: it writes what it still has, which nobody needs to wait for."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._socket.close()
-        self._output.close()
-
     def _tail(self) -> str:
         self._output.seek(0)
         return self._output.read().decode(errors="replace")[-2000:]
 
 
-@contextlib.contextmanager
-def available_server() -> Iterator[Wait]:
-    """See that there is a Prefect server: the user's where it answers, else one of our own while this is entered.
+class UsersServer:
+    """The server that the user has set, and that answers."""
 
-    Gives what waits until it is ready. A server of our own takes seconds to start, in which other things can be done.
+    #: What a person is to be told of the server, or nothing.
+    notice = ""
+
+    def wait_until_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Give back at once."""
+
+
+@functools.cache
+def available_server() -> UsersServer | LocalServer:
+    """Give the run's Prefect server: the user's where it answers, else one of our own that starts with the first call.
+
+    One of our own takes seconds to start, in which other things can be done, and ends when this process does.
     """
     url = api_url(os.environ, Path.cwd())
     if url and _answers(url):
-        yield lambda on_wait: None
-        return
-    if url:
-        print(f"imageferry: no Prefect server at {url}; a local one keeps this run's history", file=sys.stderr)
-    server = LocalServer()
+        return UsersServer()
+    notice = f"no Prefect server at {url}; a local one keeps this run's history" if url else ""
+    server = LocalServer(notice)
     os.environ["PREFECT_API_URL"] = server.api_url
-    try:
-        yield server.wait_until_ready
-    finally:
-        server.stop()
+    return server
 
 
 def _answers(url: str) -> bool:
@@ -140,23 +142,41 @@ def _environment(api_url: str) -> dict[str, str]:
 
 def serve(descriptor: int) -> None:
     """Serve Prefect's API on the socket until standard input ends."""
+    # Waits for the end before anything is imported: a run that ends early leaves nothing behind.
+    serving: list[uvicorn.Server] = []
+    threading.Thread(target=_watch, args=[serving], daemon=True).start()
     # What is imported stays: to look for garbage among it takes a tenth of the start.
     gc.disable()
     import uvicorn  # noqa: PLC0415 - only the server's process needs it
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
+    _record_soon()
     gc.freeze()
     gc.enable()
     server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on"))
+    serving.append(server)
+    server.run(sockets=[socket.socket(fileno=descriptor)])
 
-    def watch() -> None:
-        sys.stdin.buffer.read()
+
+def _record_soon() -> None:
+    """Have task runs written every ``RECORD_EVERY``: Prefect's setting knows whole seconds, and a run waits for it."""
+    from prefect.server.services import task_run_recorder as recorder  # noqa: PLC0415 - see above
+
+    consumer = recorder.consumer
+
+    def sooner(**given: Any) -> Any:
+        return consumer(**given | {"flush_every": RECORD_EVERY})
+
+    recorder.consumer = sooner  # type: ignore[assignment] # it takes more than the keywords it is called with
+
+
+def _watch(serving: list[uvicorn.Server]) -> None:
+    """Wait until standard input ends, then have the server write what it still has, and end."""
+    sys.stdin.buffer.read()
+    for server in serving:
         server.should_exit = True
         time.sleep(STOP_LIMIT)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    server.run(sockets=[socket.socket(fileno=descriptor)])
+    os._exit(1)
 
 
 if __name__ == "__main__":

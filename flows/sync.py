@@ -4,7 +4,7 @@ from __future__ import annotations
 
 if __name__ == "__main__":
     # Before anything else is imported: prefect takes seconds, and a bad configuration is told in under one.
-    from flows.command import main
+    from flows.start import main
 
     main()
 
