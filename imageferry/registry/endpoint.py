@@ -85,11 +85,9 @@ class Endpoint:
         ``path`` is an absolute path at the registry or a whole URL; ``action`` says what it is for, in an error.
         Raises ``Unreachable``, ``Untrusted``, ``BadAnswer`` or what the login raises.
         """
-        async with self.stream(
-            method, path, action=action, scopes=scopes, headers=headers, content=content, limit=limit
-        ) as answer:
-            with self.in_words(action):
-                whole = await in_memory(answer, limit)
+        request = await self._request(method, path, action, headers, content, scopes=scopes, limit=limit)
+        with self.in_words(action):
+            whole = await in_memory(await self._client.send(request, stream=True), limit)
         if len(whole.content) > limit and whole.is_success:
             raise BadAnswer(action, f"{self.host} answers with more than {limit:,} bytes")
         return whole
@@ -104,28 +102,32 @@ class Endpoint:
         scopes: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
         content: bytes | httpx.AsyncByteStream | None = None,
-        limit: int | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """Send one request and leave the body of the answer to be read within the context.
-
-        With a ``limit`` the body is there already, of at most so many bytes and one piece more.
-        """
-        origin = await self.origin(action)
-        # To join a text is a tenth of what it costs to join addresses, and most requests are such.
-        url = f"{origin}{path}" if isinstance(path, str) else origin.join(path)
-        request = self._client.build_request(
-            method,
-            url,
-            headers=headers,
-            content=content,
-            extensions={SCOPES: scopes} if limit is None else {SCOPES: scopes, WHOLE: limit},
-        )
+        """Send one request and leave the body of the answer to be read within the context."""
+        request = await self._request(method, path, action, headers, content, scopes=scopes)
         with self.in_words(action):
             response = await self._client.send(request, stream=True)
         try:
             yield response
         finally:
             await response.aclose()
+
+    async def _request(
+        self,
+        method: str,
+        path: str | httpx.URL,
+        action: str,
+        headers: Mapping[str, str] | None,
+        content: bytes | httpx.AsyncByteStream | None,
+        *,
+        scopes: tuple[str, ...],
+        limit: int | None = None,
+    ) -> httpx.Request:
+        origin = await self.origin(action)
+        # To join a text is a tenth of what it costs to join addresses, and most requests are such.
+        url = f"{origin}{path}" if isinstance(path, str) else origin.join(path)
+        extensions = {SCOPES: scopes} if limit is None else {SCOPES: scopes, WHOLE: limit}
+        return self._client.build_request(method, url, headers=headers, content=content, extensions=extensions)
 
     async def origin(self, action: str) -> httpx.URL:
         """Give the registry's address; with ``insecure`` find out once whether it speaks TLS or plain HTTP."""

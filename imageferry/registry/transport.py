@@ -13,7 +13,6 @@ import ssl
 import time
 import zlib
 from collections.abc import Iterator
-from http.cookiejar import CookieJar
 from typing import Any
 
 import aiohttp
@@ -50,11 +49,22 @@ WHOLE = "imageferry.whole"
 TIMEOUT = httpx.Timeout(connect=20.0, read=60.0, write=60.0, pool=None)
 
 
-class NoCookies(CookieJar):
+class _NoCookies(httpx.Cookies):
     """A jar that stays empty: registries need no cookies, and looking for them costs a tenth of a HEAD."""
 
-    def extract_cookies(self, response: object, request: object) -> None:
+    def extract_cookies(self, response: httpx.Response) -> None:
         """Take none."""
+
+
+class _Client(httpx.AsyncClient):
+    """A client that neither takes nor sends cookies."""
+
+    _no_cookies = _NoCookies()
+
+    @property  # type: ignore[misc] # nobody sets it
+    def cookies(self) -> httpx.Cookies:
+        """Give the empty jar."""
+        return self._no_cookies
 
 
 class StreamingTransport(AiohttpTransport):
@@ -93,6 +103,28 @@ class PatientTransport(httpx.AsyncBaseTransport):
         """Send; on a broken connection, 408, 429 or 5xx wait (``Retry-After`` where given) and send again."""
         if not is_replayable(request) or request.extensions.get(ONCE):
             return await self._inner.handle_async_request(request)
+        first: httpx.Response | httpx.TransportError
+        try:
+            first = await self._once(request)
+        except httpx.TransportError as error:
+            first = error
+        if isinstance(first, httpx.Response) and not _may_heal(first):
+            # Nearly all end here: to count the tries of each would be a tenth of what a HEAD costs.
+            return first
+        return await self._again(request, first)
+
+    async def _again(self, request: httpx.Request, first: httpx.Response | httpx.TransportError) -> httpx.Response:
+        """Go on after a first try that failed."""
+        known = [first]
+
+        async def send(request: httpx.Request) -> httpx.Response:
+            if not known:
+                return await self._once(request)
+            outcome = known.pop()
+            if isinstance(outcome, httpx.Response):
+                return outcome
+            raise outcome
+
         retrying = AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=_pause,
@@ -100,7 +132,7 @@ class PatientTransport(httpx.AsyncBaseTransport):
             before_sleep=_log_pause,
             retry_error_callback=_last_outcome,
         )
-        response: httpx.Response = await retrying(self._once, request)
+        response: httpx.Response = await retrying(send, request)
         return response
 
     async def _once(self, request: httpx.Request) -> httpx.Response:
@@ -225,13 +257,12 @@ def open_client(host: str, access: Access | None, auth: httpx.Auth, slots: async
 
     own = access.proxy.get_secret_value() if access and access.proxy else None
     mounts = {} if own else {pattern: transport(proxy) for pattern, proxy in environment_proxies(host).items()}
-    return httpx.AsyncClient(
+    return _Client(
         auth=auth,
         transport=transport(own),
         mounts=mounts,
         timeout=TIMEOUT,
         trust_env=False,
-        cookies=NoCookies(),
         follow_redirects=True,
         max_redirects=5,
         # A compressed answer would not hash to the digest of what is stored.
