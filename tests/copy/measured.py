@@ -1,0 +1,43 @@
+"""One run of the engine in a process of its own, whose memory is measured: ``python -m tests.copy.measured plan|copy``.
+
+The configuration comes on standard input; what was measured goes to standard output as JSON, in bytes.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+
+from imageferry.config import load_text
+from imageferry.copy.ferry import Ferry
+from imageferry.copy.options import Options
+
+
+def peak() -> int:
+    """Give the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+async def measure(text: str, *, copy: bool) -> dict[str, int]:
+    """Plan all rules, copy what there is to copy, and give the memory before and at the most."""
+    configuration = load_text(text, "config.json", environment={})
+    async with Ferry(configuration, Options(), {}) as ferry:
+        idle = peak()
+        await ferry.plan_all(configuration.rules)
+        works = [work for rule in configuration.rules for work in await ferry.plan(rule)]
+        if copy:
+            for work in works:
+                await ferry.copy(work)
+        report = ferry.outcomes.report()
+        return {
+            "idle": idle,
+            "peak": peak(),
+            "to_copy": len(works),
+            "up_to_date": report.totals.up_to_date,
+            "copied": report.totals.copied,
+            "bytes_written": report.totals.bytes_written,
+        }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(measure(sys.stdin.read(), copy=sys.argv[1] == "copy"))))
