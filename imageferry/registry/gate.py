@@ -147,17 +147,24 @@ class Gate:
         weight, host = weight_of(request), request.url.netloc
         await self._spread(weight, host)
         ahead: list[Barrier] = []
-        try:
-            while True:
+        while True:
+            try:
                 await self._pass_barriers(weight, host, ahead)
                 async with slots:
                     # What has closed while this one waited for its place holds it too.
                     trouble = self._troubles.get(host)
                     if ahead or trouble is None or not any(barrier.closed for barrier in trouble.barriers(weight)):
-                        return await self._attempt(request, send)
-        finally:
-            for barrier in ahead:
-                barrier.release()
+                        response = await self._attempt(request, send)
+                        if response.status_code not in TRANSIENT_STATUSES or not _may_wait(ahead, slots):
+                            return response
+            except httpx.TransportError:
+                # That a probe found nothing costs its request no try: it waits on, as the others do.
+                if not _may_wait(ahead, slots):
+                    raise
+            finally:
+                for barrier in ahead:
+                    barrier.release()
+                ahead.clear()
 
     async def _pass_barriers(self, weight: Weight, host: bytes, ahead: list[Barrier]) -> None:
         """Wait for a way through each barrier; those through which this one goes ahead are added."""
@@ -199,8 +206,10 @@ class Gate:
         try:
             response = await send(request)
         except httpx.TransportError as error:
-            # Who does not speak TLS, or shows a bad certificate, is there.
-            if not any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
+            if any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
+                # Who does not speak TLS, or shows a bad certificate, is there.
+                self._answered(request.url.netloc)
+            else:
                 self._failed(request.url.netloc, self._words(error))
             raise
         self._was_there = True
@@ -226,8 +235,7 @@ class Gate:
         if trouble is None and (quota is None or not quota.gap):
             return
         trouble = self._troubles.setdefault(host, trouble or _Trouble())
-        trouble.failures = 0
-        trouble.away.open()
+        self._answered(host)
         for held, limit in list(trouble.limits.items()):
             # An answer to what was sent before the refusal says nothing of it.
             if held <= weight and begun >= limit.renewed and status not in TRANSIENT_STATUSES:
@@ -250,6 +258,12 @@ class Gate:
         pace = Pace(1.0) if before is None else before.pace
         trouble.spreads[weight] = _Spread(quota, pace, Barrier.clock() + quota.seconds)
 
+    def _answered(self, host: bytes) -> None:
+        trouble = self._troubles.get(host)
+        if trouble is not None:
+            trouble.failures = 0
+            trouble.away.open()
+
     def _failed(self, host: bytes, why: str) -> None:
         trouble = self._troubles.setdefault(host, _Trouble())
         trouble.failures += 1
@@ -262,8 +276,7 @@ class Gate:
     def _limited(self, weight: Weight, host: bytes, response: httpx.Response, begun: float) -> None:
         """Hold back all requests that weigh as much. Raises ``LimitReached`` where that would be too long."""
         trouble = self._troubles.setdefault(host, _Trouble())
-        trouble.failures = 0
-        trouble.away.open()
+        self._answered(host)
         limit = trouble.limits.setdefault(weight, _Limit())
         asked = retry_after(response.headers)
         if not limit.closed or begun >= limit.renewed:
@@ -300,6 +313,11 @@ class Gate:
             return LimitReached(f"ask {self._registry}", reason, advice=advice, status=429)
 
         return error
+
+
+def _may_wait(ahead: list[Barrier], slots: object) -> bool:
+    """Whether a probe that found nothing may go on waiting; a streamed body, outside the bound, is gone."""
+    return slots is not _UNBOUNDED and any(barrier.closed and not barrier.given_up for barrier in ahead)
 
 
 def _is_failure(request: httpx.Request, response: httpx.Response) -> bool:

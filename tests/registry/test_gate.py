@@ -52,7 +52,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real = aiohttp.TCPConnector._create_connection
 
     async def create(self: aiohttp.TCPConnector, req: Any, *rest: Any) -> Any:
-        hosts.append(req.url.host)
+        hosts.append(f"{req.url.host}:{req.url.port}")
         return await real(self, req, *rest)
 
     monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", create)
