@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
 
 #: Seconds: shorter waits are not worth a word, and one that begins again within the second span is the same.
 WORTH_TELLING = 2.0
@@ -45,6 +48,7 @@ class Waits:
         wait = Wait(registry, why, now + seconds)
         self._latest[registry] = wait
         if before is None or before.why != why or before.until + THE_SAME < now:
+            logger.info("%s", wait)
             for listener in self.listeners:
                 listener(wait)
 
