@@ -49,16 +49,17 @@ class Barrier:
         """Whether a request that comes now would not go on at once."""
         return self.closed and (self._probing or self.clock() < self.until)
 
-    async def passed(self, refuse: Callable[[], Exception], tell: Callable[[], None]) -> bool:
+    async def passed(self, refuse: Callable[[], Exception], tell: Callable[[], None], *, patient: bool = True) -> bool:
         """Wait until there is a way through; give whether it is that of the probe, who must ``release`` it.
 
-        Raises what ``refuse`` gives where nobody waits any more. ``tell`` is called before each wait.
+        Raises what ``refuse`` gives where nobody waits any more, or this one is not ``patient``. ``tell`` is called
+        before each wait.
         """
         while self.closed:
             if not self.waits:
                 self._probing = True
                 return True
-            if self.given_up:
+            if self.given_up or not patient:
                 raise refuse()
             tell()
             await self._rest(self._changed, None if self._probing else self.until - self.clock())

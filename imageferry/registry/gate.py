@@ -149,7 +149,7 @@ class Gate:
         ahead: list[Barrier] = []
         while True:
             try:
-                await self._pass_barriers(weight, host, ahead)
+                await self._pass_barriers(request, ahead)
                 async with slots:
                     # What has closed while this one waited for its place holds it too.
                     trouble = self._troubles.get(host)
@@ -166,12 +166,12 @@ class Gate:
                     barrier.release()
                 ahead.clear()
 
-    async def _pass_barriers(self, weight: Weight, host: bytes, ahead: list[Barrier]) -> None:
+    async def _pass_barriers(self, request: httpx.Request, ahead: list[Barrier]) -> None:
         """Wait for a way through each barrier; those through which this one goes ahead are added."""
-        trouble = self._troubles.get(host)
+        trouble = self._troubles.get(request.url.netloc)
         if trouble is None:
             return
-        for barrier in list(trouble.barriers(weight)):
+        for barrier in list(trouble.barriers(weight_of(request))):
             if barrier is trouble.away:
                 refuse, seconds = self._away(trouble), trouble.away.since + self._patience - Barrier.clock()
                 why = trouble.why
@@ -182,7 +182,8 @@ class Gate:
             def tell(seconds: float = seconds, why: str = why) -> None:
                 self._waits.add(self._registry, seconds, why)
 
-            if await barrier.passed(refuse, tell):
+            # Who cleans up may be on the way out: a run that is interrupted ends within seconds.
+            if await barrier.passed(refuse, tell, patient=request.method != "DELETE"):
                 ahead.append(barrier)
 
     async def _spread(self, weight: Weight, host: bytes) -> None:

@@ -8,6 +8,7 @@ import pytest
 from imageferry.config import load_text
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
+from imageferry.registry import transport
 from imageferry.registry.barrier import Barrier
 from imageferry.registry.gate import FAILURES_IN_A_ROW, PATIENCE_AT_FIRST, PROBE_EVERY
 from imageferry.registry.pace import Pace
@@ -78,6 +79,33 @@ async def test_a_destination_that_is_away_for_a_while_gets_everything(
         report = ferry.outcomes.report()
     assert report.totals.copied == 40
     assert sum(waited) > 20
+
+
+async def test_a_blob_may_take_longer_than_any_time_out(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(2.0, pool=None))
+    digest = fake_source.image("a/app", "v1", [LARGE])
+    fake_source.rules.append(Fault("blob-get", actions.slowly(400_000)))
+    text = configured({f"{fake_source.host}/a/app:v1": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)
+    assert errors(await run(text)) == {}
+    assert fake_destination.digest("a/app", "v1") == digest
+    # Five seconds in one piece, though a silence of two would have ended it.
+    assert max(entry.ended - entry.started for entry in fake_source.log.entries("blob-get") if entry.ended) > 4.0
+    assert fake_source.count("blob-get") == 2
+
+
+async def test_connections_that_are_closed_after_each_answer_are_no_error(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    digest = fake_source.image("a/app", "v1", [b"one", b"two", b"three"])
+    for registry in (fake_source, fake_destination):
+        registry.rules.append(Fault(None, actions.then_close()))
+    text = configured({f"{fake_source.host}/a/app:v1": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)
+    for _ in range(5):
+        assert errors(await run(text, force=True)) == {}
+        assert fake_destination.digest("a/app", "v1") == digest
+        fake_destination.storage.repository("a/app").blobs.clear()
 
 
 @pytest.mark.parametrize(("begun", "patches"), [(False, 2), (True, 1)])

@@ -17,6 +17,7 @@ from imageferry.registry.repository import Repository
 from imageferry.registry.throttle import REQUESTS_AT_ONCE
 from imageferry.registry.transport import ATTEMPTS
 from imageferry.waits import Wait, Waits
+from tests.images.documents import sha256
 from tests.registries import actions
 from tests.registries.exchange import Call, Reply
 from tests.registries.habits import Habits
@@ -100,6 +101,18 @@ async def test_who_refuses_a_head_refuses_all(fake_source: FakeRegistry, waiting
         await waiting.until(4)
         await drop(tasks)
     assert fake_source.counts() == {"ping": 1, "manifest-head": 1}
+
+
+async def test_to_clean_up_is_not_waited_for(fake_destination: FakeRegistry, waiting: Waiting) -> None:
+    fake_destination.rules.append(Fault("upload-put", actions.too_many(600)))
+    async with opened(fake_destination.host, writable=True) as repository:
+        upload = await repository.uploads.start(sha256(b"x"))
+        task: asyncio.Task[object] = asyncio.create_task(upload.put(b"x"))
+        await waiting.until(1)
+        async with asyncio.timeout(20):
+            await upload.cancel()
+        assert fake_destination.count("upload-cancel") == 0
+        await drop([task])
 
 
 async def test_after_the_wait_one_goes_ahead_and_the_others_by_what_it_finds(fake_source: FakeRegistry) -> None:
