@@ -318,7 +318,9 @@ class Gate:
 
 def _may_wait(ahead: list[Barrier], slots: object) -> bool:
     """Whether a probe that found nothing may go on waiting; a streamed body, outside the bound, is gone."""
-    return slots is not _UNBOUNDED and any(barrier.closed and not barrier.given_up for barrier in ahead)
+    # One that was refused has had its answer: that is a try.
+    away = (barrier for barrier in ahead if not isinstance(barrier, _Limit))
+    return slots is not _UNBOUNDED and any(barrier.closed and not barrier.given_up for barrier in away)
 
 
 def _is_failure(request: httpx.Request, response: httpx.Response) -> bool:
