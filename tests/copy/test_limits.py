@@ -84,13 +84,13 @@ async def test_a_destination_that_is_away_for_a_while_gets_everything(
 async def test_a_blob_may_take_longer_than_any_time_out(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(2.0, pool=None))
+    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(3.0, pool=None))
     digest = fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault("blob-get", actions.slowly(400_000)))
     text = configured({f"{fake_source.host}/a/app:v1": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)
     assert errors(await run(text)) == {}
     assert fake_destination.digest("a/app", "v1") == digest
-    # Five seconds in one piece, though a silence of two would have ended it.
+    # Five seconds in one piece, though a silence of three would have ended it.
     assert max(entry.ended - entry.started for entry in fake_source.log.entries("blob-get") if entry.ended) > 4.0
     assert fake_source.count("blob-get") == 2
 
