@@ -263,6 +263,24 @@ async def test_repositories_that_are_unknown_with_500_are_no_failure_of_the_regi
     assert waited == []
 
 
+async def test_many_that_meet_one_refusal_are_one(waited: list[float]) -> None:
+    gate = Gate("x.example")
+    request = httpx.Request("GET", "http://x.example/v2/a/manifests/v1")
+    together = asyncio.Barrier(10)
+
+    async def refuse(request: httpx.Request) -> httpx.Response:
+        await together.wait()
+        return httpx.Response(429, request=request)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, request=request)
+
+    await asyncio.gather(*(gate.through(request, refuse) for _ in range(10)))
+    await gate.through(request, answer)
+    # The pause after the first refusal, not after the tenth.
+    assert sum(waited) <= 0.5
+
+
 async def test_a_probe_that_is_cancelled_leaves_the_way_to_the_next(fake_source: FakeRegistry) -> None:
     gate = Gate("x.example")
     request = httpx.Request("GET", "http://x.example/v2/a/manifests/v1")
