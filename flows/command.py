@@ -14,6 +14,7 @@ from flows.server import ServerError, available_server
 from flows.status import FAILED, USAGE
 from imageferry import __version__
 from imageferry.config import Configuration, ConfigurationError, find_files, load
+from imageferry.config.limits import LimitError, bandwidth
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter, SelectionError
 
@@ -54,6 +55,8 @@ class Request:
     """More attempts for a failed tag or blob"""
     force: Annotated[bool, Parameter(group=HOW)] = False
     """Put manifests even where the destination has them"""
+    bandwidth: Annotated[str | None, Parameter(group=HOW)] = None
+    """Bytes a second read from all sources together, such as 50MiB/s; each byte is read once for all destinations"""
     dry_run: Annotated[bool, Parameter(group=HOW)] = False
     """Plan and print, write to no registry"""
 
@@ -84,12 +87,13 @@ class Request:
 
     @property
     def options(self) -> Options:
-        """The engine's options. Raises ``SelectionError``."""
+        """The engine's options. Raises ``SelectionError`` and ``LimitError``."""
         return Options(
             proc=self.proc,
             retries=self.retries,
             force=self.force,
             dry_run=self.dry_run,
+            bandwidth=None if self.bandwidth is None else bandwidth(self.bandwidth),
             platforms=self.platforms,
         )
 
@@ -130,9 +134,14 @@ def _checked(request: Request) -> Configuration:
             faults.append(f"--{flag} {file}: there is no folder {file.absolute().parent}")
     try:
         request.options  # noqa: B018 - read for its faults
+    except LimitError as error:
+        faults.append(f"--bandwidth: {error}")
+    except SelectionError as error:
+        faults += str(error).splitlines()
+    try:
         files = find_files(request.config, request.auth, request.images, Path.cwd())
         configuration = load(files, registry=request.registry, namespace=request.namespace)
-    except (SelectionError, ConfigurationError) as error:
+    except ConfigurationError as error:
         faults += str(error).splitlines()
     if faults:
         refuse(faults)

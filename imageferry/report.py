@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
+from imageferry.waits import Waits
 from imageferry.words import duration, size
 
 
@@ -89,7 +90,8 @@ class Outcomes:
 
     ``expected`` is how many images the plan has found so far, those that are done among them. ``filters`` has the
     platforms that a failed image was to be copied with, by source and destination. ``listeners`` are called with each
-    outcome as it is known. ``under_way`` maps a blob that moves to its bytes, sent and in all.
+    outcome as it is known. ``under_way`` maps a blob that moves to its bytes, sent and in all. ``waits`` are
+    the registries that hold the run up.
     """
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -99,6 +101,7 @@ class Outcomes:
     filters: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     under_way: dict[str, tuple[int, int]] = field(default_factory=dict)
     listeners: list[Callable[[ImageOutcome], None]] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
     _begun: float = field(default_factory=time.monotonic)
 
     def add(self, image: ImageOutcome) -> None:

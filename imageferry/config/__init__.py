@@ -3,7 +3,7 @@
 from imageferry.config.docker import CredentialHelperError, DockerCredentials
 from imageferry.config.faults import ConfigurationError, Fault
 from imageferry.config.loading import Files, find_files, load, load_text
-from imageferry.config.models import Access, Configuration, Destination, Rule, Source
+from imageferry.config.models import Access, Configuration, Destination, Limits, Rule, Source
 
 __all__ = [
     "Access",
@@ -14,6 +14,7 @@ __all__ = [
     "DockerCredentials",
     "Fault",
     "Files",
+    "Limits",
     "Rule",
     "Source",
     "find_files",

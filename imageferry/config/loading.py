@@ -14,7 +14,8 @@ from imageferry.config.access import read_access
 from imageferry.config.defaults import Defaults, read_defaults
 from imageferry.config.document import SIZE_LIMIT, Document, KeyPath, read_document
 from imageferry.config.faults import ConfigurationError, Fault
-from imageferry.config.models import Access, Configuration, Rule
+from imageferry.config.limits import read_limits
+from imageferry.config.models import Access, Configuration, Limits, Rule
 from imageferry.config.rules import read_rules
 from imageferry.config.shape import FileShape, shaped
 
@@ -105,13 +106,15 @@ class _Loader:
     environment: Mapping[str, str] = field(repr=False)
     access: dict[str, Access] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    limits: dict[str, Limits] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    _limited_by: str = ""
 
     def configuration(self) -> Configuration:
         """Give the configuration, or raise all faults."""
         if self.faults:
             raise ConfigurationError(self.faults)
-        return Configuration(self.access, self.rules)
+        return Configuration(self.access, self.rules, self.limits)
 
     def read(self, path: Path, then: Callable[[Document, Path], None]) -> None:
         """Read a file and hand it on."""
@@ -130,12 +133,13 @@ class _Loader:
             self.faults += found.faults
 
     def add_file(self, document: Document, folder: Path) -> None:
-        """Take what a file with ``auth``, ``defaults`` and ``images`` holds."""
+        """Take what a file with ``auth``, ``registries``, ``defaults`` and ``images`` holds."""
         shaped(document, (), FileShape)
         if not isinstance(document.value, dict):
             return
         if "auth" in document.value:
             self.access = read_access(document, ("auth",), self.environment, folder)
+        self._limits(document)
         defaults = self._defaults(document)
         if "images" in document.value:
             self.rules = read_rules(document, ("images",), defaults, self.environment)
@@ -143,19 +147,34 @@ class _Loader:
             document.report((), "'images' is missing: expected the rules, such as images: {quay.io/a/b: quay.io/c/d}")
 
     def add_auth(self, document: Document, folder: Path) -> None:
-        """Take the entries of an ``--auth`` file: a mapping of registries, or ``auth`` with that mapping."""
-        path: KeyPath = ("auth",) if isinstance(document.value, dict) and "auth" in document.value else ()
-        if path:
-            self._refuse_others(document, ("auth",), "--images" if "images" in document.value else "")
-        self.access = read_access(document, path, self.environment, folder)
+        """Take the entries of an ``--auth`` file: a mapping of registries, or ``auth`` with it (and ``registries``)."""
+        keys = document.value if isinstance(document.value, dict) else {}
+        wrapped = "auth" in keys or "registries" in keys
+        if wrapped:
+            self._refuse_others(document, ("auth", "registries"), "--images" if "images" in keys else "")
+            self._limits(document)
+        if not wrapped or "auth" in keys:
+            self.access = read_access(document, ("auth",) if wrapped else (), self.environment, folder)
 
     def add_images(self, document: Document, _folder: Path) -> None:
-        """Take the rules of an ``--images`` file: they alone, or ``images`` with them (and ``defaults``)."""
+        """Take the rules of an ``--images`` file: they alone, or ``images`` (and ``defaults``, ``registries``)."""
         path: KeyPath = ("images",) if _is_wrapped(document.value) else ()
         if path:
-            self._refuse_others(document, ("images", "defaults"), "--auth" if "auth" in document.value else "")
+            known = ("images", "defaults", "registries")
+            self._refuse_others(document, known, "--auth" if "auth" in document.value else "")
+            self._limits(document)
         defaults = self._defaults(document if path else Document(document.name))
         self.rules = read_rules(document, path, defaults, self.environment)
+
+    def _limits(self, document: Document) -> None:
+        """Take the limits of registries where the file has them; only one of two files may."""
+        if not isinstance(document.value, dict) or "registries" not in document.value:
+            return
+        if self._limited_by:
+            problem = f"stands in {self._limited_by} too: give it in one of the two files"
+            document.report(("registries",), problem, at_key=True)
+        self._limited_by = document.name
+        self.limits = read_limits(document, ("registries",))
 
     def _refuse_others(self, document: Document, known: tuple[str, ...], flag: str) -> None:
         for key in document.value:

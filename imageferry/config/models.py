@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from imageferry.reference import Reference
+from imageferry.reference import DOCKER_HUB, Reference
 from imageferry.selection import PlatformFilter, TagPattern
 
 
@@ -28,6 +29,27 @@ class Access(BaseModel):
     client_cert: Path | None = None
     client_key: Path | None = None
     proxy: SecretStr | None = None
+
+
+#: The key under ``registries`` that stands for all registries without one of their own.
+OTHERS = "*"
+
+
+class Limits(BaseModel):
+    """How much one registry is asked for: an entry of ``registries``. None: no limit of the user's.
+
+    ``requests`` are under way at once, ``requests_per_second`` begin, ``bandwidth`` is in bytes a second.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    requests: int | None = None
+    requests_per_second: float | None = None
+    bandwidth: int | None = None
+
+
+#: Docker Hub refuses an address that sends thousands of requests a minute, HEADs among them (its usage policy).
+BUILT_IN_LIMITS = {DOCKER_HUB: Limits(requests_per_second=40.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +91,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything a run needs to know. ``access`` maps ``registry[/namespace…]`` to its entry."""
+    """Everything a run needs to know. ``access`` maps ``registry[/namespace…]`` to its entry, ``limits`` registries."""
 
     access: dict[str, Access]
     rules: tuple[Rule, ...]
+    limits: dict[str, Limits] = field(default_factory=dict)
+
+    def limits_of(self, registry: str) -> Limits:
+        """Give the limits of a registry, key by key: its own entry's, those of ``*``, what is built in."""
+        entries = (self.limits.get(registry), self.limits.get(OTHERS), BUILT_IN_LIMITS.get(registry))
+        settled: dict[str, Any] = {}
+        for entry in entries:
+            if entry is not None:
+                settled = entry.model_dump(exclude_none=True) | settled
+        return Limits(**settled)
 
     def access_to(self, reference: Reference) -> Access | None:
         """Give the entry with the longest key that is a leading part of ``registry/repository``."""

@@ -20,6 +20,7 @@ class FileShape(Shape):
     """A whole file. What its keys hold is checked part by part, so that one fault does not hide another."""
 
     auth: Any = None
+    registries: Any = None
     defaults: Any = None
     images: Any = None
 
@@ -42,6 +43,14 @@ class AccessShape(Shape):
     client_cert: str | None = None
     client_key: str | None = None
     proxy: str | None = Field(default=None, repr=False)
+
+
+class LimitsShape(Shape):
+    """An entry of ``registries``; what its keys hold is checked by hand: they are the only ones that take numbers."""
+
+    requests: Any = None
+    requests_per_second: Any = None
+    bandwidth: Any = None
 
 
 class EntryShape(Shape):

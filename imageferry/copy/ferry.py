@@ -20,6 +20,7 @@ from imageferry.copy.transfer import Transfer
 from imageferry.errors import ImageferryError
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Endpoint, Repository
+from imageferry.registry.throttle import Throttles
 from imageferry.report import ImageOutcome, Outcome, Outcomes
 from imageferry.selection import PlatformFilter
 
@@ -38,6 +39,7 @@ class Ferry:
         self.outcomes = Outcomes()
         self.holdings = Holdings()
         self.deliveries = Deliveries(self.holdings, self.outcomes, self.transfer, options.proc)
+        self.throttles = Throttles(configuration, options.bandwidth)
         self._docker = DockerCredentials(environment)
         self._resources = contextlib.AsyncExitStack()
         self._endpoints: dict[tuple[str, Access | None], Endpoint] = {}
@@ -80,7 +82,8 @@ class Ferry:
         lacking = [place for place in destinations if not self.holdings.has_blob(place, blob.digest)]
         try:
             places = [*self.holdings.arrived(blob.digest), source]
-            await Transfer(blob, places, self.outcomes, self.deliveries.sessions).to(lacking)
+            async with self.throttles.blob(place.registry for place in (places[0], *lacking)):
+                await Transfer(blob, places, self.outcomes, self.deliveries.sessions).to(lacking)
         except DeliveryError as error:
             self._arrived(blob, [place for place in lacking if place.name not in error.failures])
             raise
@@ -169,7 +172,7 @@ class Ferry:
     async def _endpoint(self, registry: str, access: Access | None) -> Endpoint:
         key = (registry, access)
         if key not in self._endpoints:
-            endpoint = Endpoint(registry, access)
+            endpoint = Endpoint(registry, access, self.throttles.of(registry), self.outcomes.waits)
             self._endpoints[key] = endpoint
             await self._resources.enter_async_context(endpoint)
         return self._endpoints[key]

@@ -20,10 +20,14 @@ from imageferry.registry.errors import (
     RegistryError,
     Unreachable,
     Untrusted,
+    causes,
     error_for,
 )
+from imageferry.registry.gate import Gate
 from imageferry.registry.hosts import leads_inside
-from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, WHOLE, causes, in_memory, open_client
+from imageferry.registry.throttle import Throttle
+from imageferry.registry.transport import ONCE, WHOLE, in_memory, open_client
+from imageferry.waits import Waits
 
 #: Docker Hub is written docker.io and spoken to here.
 _DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -45,7 +49,13 @@ class Endpoint:
     Its clients belong to the event loop in which it is first used.
     """
 
-    def __init__(self, registry: str, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        registry: str,
+        access: Access | None = None,
+        throttle: Throttle | None = None,
+        waits: Waits | None = None,
+    ) -> None:
         self.registry = registry
         self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         self._insecure = access is not None and access.insecure
@@ -54,7 +64,8 @@ class Endpoint:
         self._origin: httpx.URL | None = None
         self._probing = asyncio.Lock()
         try:
-            self._client = open_client(self.host, access, self._auth, asyncio.Semaphore(REQUESTS_AT_ONCE))
+            gate = Gate(registry, self._bare_host, throttle, waits, _words)
+            self._client = open_client(self.host, access, self._auth, gate)
         except (OSError, ssl.SSLError) as error:
             raise Untrusted(f"reach {registry}", f"its TLS files cannot be used: {error}") from None
         except (ValueError, httpx.InvalidURL):

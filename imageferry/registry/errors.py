@@ -6,6 +6,7 @@ None of these holds a request, a response or a header: an ``httpx`` error would 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -48,6 +49,12 @@ class Unreachable(RegistryError):
     transient = True
 
 
+class Away(Unreachable):
+    """No answer for so long, to so many requests, that none is sent any more but a probe now and then."""
+
+    transient = False
+
+
 class Untrusted(RegistryError):
     """The TLS certificate does not verify, or the other side does not speak TLS."""
 
@@ -78,12 +85,25 @@ class Unavailable(RegistryError):
     transient = True
 
 
+class LimitReached(Unavailable):
+    """Its request limit is reached, and it will be long before it takes requests again."""
+
+    transient = False
+
+
 class BadAnswer(RegistryError):
     """An answer that is not what the distribution specification says: no registry speaks at this address."""
 
 
 class DigestMismatch(RegistryError):
     """Bytes do not hash to their digest, or are more or fewer than their descriptor says."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an exception and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def error_for(response: httpx.Response, action: str, host: str) -> RegistryError:

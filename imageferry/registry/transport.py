@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-import email.utils
 import functools
 import logging
 import random
 import ssl
-import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -20,11 +17,15 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
+from tenacity.retry import retry_base
 
 from imageferry import __version__
 from imageferry.config.models import Access
-from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES
+from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES, causes
+from imageferry.registry.gate import Gate
+from imageferry.registry.pace import Pace
 from imageferry.registry.proxies import environment_proxies
+from imageferry.registry.quota import retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ USER_AGENT = f"imageferry/{__version__}"
 
 #: How much of a blob is read at once, in bytes: aiohttp's default of 16 KiB costs twice the CPU.
 READ_SIZE = 1024 * 1024
-
-#: Short exchanges under way at one registry at the same time; streams of blobs are bounded elsewhere.
-REQUESTS_AT_ONCE = 32
 
 #: Tries of one exchange, and the longest pause between two of them, in seconds.
 ATTEMPTS = 4
@@ -90,30 +88,36 @@ class StreamingTransport(AiohttpTransport):
 
 
 class PatientTransport(httpx.AsyncBaseTransport):
-    """Bounds the exchanges under way, and tries again those that can be sent twice.
+    """Sends through the gate, which bounds the exchanges under way, and tries again those that can be sent twice.
 
-    A request with a streamed body is sent once, outside the bound: its blob is retried as a whole.
+    A request with a streamed body is outside the bound, and sent once as soon as a byte of it has been taken: its blob
+    is retried as a whole.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, slots: asyncio.Semaphore) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, gate: Gate) -> None:
         self._inner = inner
-        self._slots = slots
+        self._gate = gate
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send; on a broken connection, 408, 429 or 5xx wait (``Retry-After`` where given) and send again."""
-        if not is_replayable(request) or request.extensions.get(ONCE):
-            return await self._inner.handle_async_request(request)
+        if request.extensions.get(ONCE):
+            return await self._gate.through(request, self._exchange)
+        body = None if is_replayable(request) else OutgoingBody(request.stream, self._gate.throttle.up)
+        if body is not None:
+            request.stream = body
         first: httpx.Response | httpx.TransportError
         try:
             first = await self._once(request)
         except httpx.TransportError as error:
             first = error
-        if isinstance(first, httpx.Response) and not _may_heal(first):
+        if isinstance(first, httpx.Response) and (body is not None or not _may_heal(first)):
             # Nearly all end here: to count the tries of each would be a tenth of what a HEAD costs.
             return first
-        return await self._again(request, first)
+        return await self._again(request, first, _RETRY if body is None else retry_if_exception(body.may_go_again))
 
-    async def _again(self, request: httpx.Request, first: httpx.Response | httpx.TransportError) -> httpx.Response:
+    async def _again(
+        self, request: httpx.Request, first: httpx.Response | httpx.TransportError, retry: retry_base
+    ) -> httpx.Response:
         """Go on after a first try that failed."""
         known = [first]
 
@@ -128,7 +132,7 @@ class PatientTransport(httpx.AsyncBaseTransport):
         retrying = AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=_pause,
-            retry=retry_if_exception(_may_reach) | retry_if_result(_may_heal),
+            retry=retry,
             before_sleep=_log_pause,
             retry_error_callback=_last_outcome,
         )
@@ -136,19 +140,46 @@ class PatientTransport(httpx.AsyncBaseTransport):
         return response
 
     async def _once(self, request: httpx.Request) -> httpx.Response:
-        async with self._slots:
-            response = await self._inner.handle_async_request(request)
-            limit: int | None = request.extensions.get(WHOLE)
-            if limit is not None:
-                return await in_memory(response, limit)
+        if not is_replayable(request):
+            return await self._gate.through(request, self._inner.handle_async_request, bounded=False)
+        for pace in self._gate.throttle.up:
+            if size := int(request.headers.get("content-length", 0)):
+                await pace.take(size)
+        return await self._gate.through(request, self._exchange)
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        limit: int | None = request.extensions.get(WHOLE)
+        if limit is not None:
+            return await in_memory(response, limit)
         if response.status_code in TRANSIENT_STATUSES:
             # Read here so that the connection is free for the next try.
             return await in_memory(response, ERROR_BODY_LIMIT)
+        self._gate.throttle.slow_down(response)
         return response
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
+
+
+class OutgoingBody(httpx.AsyncByteStream):
+    """A request's body that is sent as it comes, in the time that each piece may take."""
+
+    def __init__(self, stream: Any, paces: tuple[Pace, ...]) -> None:
+        self._stream, self._paces = stream, paces
+        self._begun = False
+
+    def may_go_again(self, error: BaseException) -> bool:
+        """Whether another try may succeed: nothing has been taken of the body yet."""
+        return not self._begun and _may_reach(error)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._begun = True
+        async for piece in self._stream:
+            for pace in self._paces:
+                await pace.take(len(piece))
+            yield piece
 
 
 async def in_memory(response: httpx.Response, limit: int) -> httpx.Response:
@@ -192,16 +223,12 @@ def _may_reach(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError) and not any(isinstance(c, ssl.SSLError) for c in causes(error))
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an exception and those that it came from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _may_heal(response: httpx.Response) -> bool:
     # Quay and Nexus answer 500 NAME_UNKNOWN for a repository that does not exist yet: final.
     return response.status_code in TRANSIENT_STATUSES and b"NAME_UNKNOWN" not in response.content
+
+
+_RETRY = retry_if_exception(_may_reach) | retry_if_result(_may_heal)
 
 
 def _last_outcome(state: RetryCallState) -> Any:
@@ -219,17 +246,6 @@ def _pause(state: RetryCallState) -> float:
     return backoff if asked is None else min(max(asked, backoff), LONGEST_PAUSE)
 
 
-def retry_after(headers: httpx.Headers) -> float | None:
-    """Give the seconds of a ``Retry-After``, which is a number or a date (RFC 9110, 10.2.3); None without one."""
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None
-
-
 def _log_pause(state: RetryCallState) -> None:
     request: httpx.Request = state.args[0]
     assert state.outcome is not None
@@ -245,7 +261,7 @@ def _log_pause(state: RetryCallState) -> None:
     )
 
 
-def open_client(host: str, access: Access | None, auth: httpx.Auth, slots: asyncio.Semaphore) -> httpx.AsyncClient:
+def open_client(host: str, access: Access | None, auth: httpx.Auth, gate: Gate) -> httpx.AsyncClient:
     """Make the client of one registry: its TLS context, proxy and limits, kept for the run.
 
     Raises ``OSError`` or ``ssl.SSLError`` for certificate files that cannot be read.
@@ -253,7 +269,7 @@ def open_client(host: str, access: Access | None, auth: httpx.Auth, slots: async
     context = tls_context(access)
 
     def transport(proxy: str | None) -> PatientTransport:
-        return PatientTransport(StreamingTransport(context, _proxy(proxy) if proxy else None), slots)
+        return PatientTransport(StreamingTransport(context, _proxy(proxy) if proxy else None), gate)
 
     own = access.proxy.get_secret_value() if access and access.proxy else None
     mounts = {} if own else {pattern: transport(proxy) for pattern, proxy in environment_proxies(host).items()}

@@ -73,6 +73,7 @@ class LiveProgress:
         parts: list[RenderableType] = []
         if self._outcomes is not None and self._outcomes.expected:
             parts += [self._images(self._outcomes), *self._blobs(self._outcomes)]
+            parts += [Text(f"{wait}", style="yellow") for wait in self._outcomes.waits.now()]
         if self._saying:
             parts.append(Text(self._saying, style="dim"))
         return Group(*parts)
@@ -114,6 +115,7 @@ class LineProgress:
     def watch(self, outcomes: Outcomes) -> None:
         """Write a line for each of these outcomes."""
         outcomes.listeners.append(lambda image: print(line(image), file=self._stream, flush=True))
+        outcomes.waits.listeners.append(lambda wait: print(words.printable(str(wait)), file=self._stream, flush=True))
 
     def say(self, text: str) -> None:
         """Lines are for what is finished: nothing is said of what is waited for."""

@@ -37,7 +37,7 @@ SYNTAX = {
     "empty": Broken("", [(0, "is empty")]),
     "only a comment": Broken("# nothing\n", [(0, "is empty")]),
     "empty json": Broken(" \n", [(0, "is empty")], "c.json"),
-    "a text": Broken("images", [(1, "is text: expected a mapping of auth, defaults and images")]),
+    "a text": Broken("images", [(1, "is text: expected a mapping of auth, registries, defaults and images")]),
     "a list": Broken("- images", [(1, "is a list: expected a mapping")]),
     "no images": Broken("auth: {}\n", [(1, "'images' is missing")]),
     "not closed": Broken("images: {b: x.example/b\n", [(2, "is not YAML")]),
@@ -70,7 +70,6 @@ SYNTAX = {
 
 SHAPE = {
     "an unknown part": Broken("image: {}\n", [(1, "'images' is missing"), (1, "did you mean 'images'?")]),
-    "registries": Broken("images: {b: x.example/b}\nregistries: {}\n", [(2, "unknown key 'registries'")]),
     "a part twice": Broken("images: {b: x.example/b}\nimages: {}\n", [(2, "given twice: it stands on line 1 too")]),
     "a part twice in json": Broken(
         '{"images": {"b": "x.example/b"},\n"images": {}}',

@@ -66,6 +66,7 @@ BROKEN = [
     ('{"images":\n[{"from": "a.io/b"}]}', 2, "to"),
     ('{"images":\n[{"from": "a.io/b", "to": "c.io/d", "platform": ["linux"]}]}', 2, "did you mean"),
     ('{"images":\n[{"from": "a.io/b", "to": "c.io/d",\n"platforms": ["linux/a b"]}]}', 3, "platform"),
+    ('{"registries":\n{"a.io": {"bandwidth": "5 apples"}}, "images": {"a.io/b": "c.io/d"}}', 2, "such as 50MiB/s"),
     ('{"defaults":\n{"registy": "a.io"}, "images": {"a.io/b": "c.io/d"}}', 2, "did you mean"),
 ]
 
@@ -100,6 +101,8 @@ def test_all_faults_are_told_at_once(without_prefect: CommandLine) -> None:
         (["--auth", "auth.json"], "--images"),
         (["--os", "li nux"], "platform"),
         (["--log-level", "loud"], "--log-level"),
+        (["--bandwidth", "8Mbit/s"], "--bandwidth: '8Mbit/s' is no bandwidth"),
+        (["--bandwidth", "0"], "--bandwidth: '0' is out of bounds"),
     ],
 )
 def test_a_wrong_flag_is_status_2(without_prefect: CommandLine, arguments: list[str], words: str) -> None:
@@ -113,7 +116,7 @@ def test_help_and_version_need_no_prefect(without_prefect: CommandLine) -> None:
     shown = without_prefect.run("--help")
     assert shown.status == 0
     for flag in ("--config", "--auth", "--images", "--registry", "--namespace", "--proc", "--retries", "--os", "--arch",
-                 "--force", "--dry-run", "--report", "--log", "--log-level", "--output-success-images",
+                 "--force", "--bandwidth", "--dry-run", "--report", "--log", "--log-level", "--output-success-images",
                  "--output-images-format", "--output-failed-images", "--quiet"):  # fmt: skip
         assert flag in shown.out
     assert without_prefect.run("--version").out.startswith("imageferry ")

@@ -1,9 +1,13 @@
 """Tests that do not wait: no pause between two tries, and nothing of the user's environment."""
 
+import asyncio
+import time
+
 import pytest
 from tenacity import RetryCallState
 
 from imageferry.registry import transport
+from imageferry.registry.barrier import Barrier
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -22,6 +26,23 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(transport, "_pause", recorded)
     return asked
+
+
+@pytest.fixture(autouse=True)
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that requests would have waited before a barrier; its clock goes on by them instead."""
+    spans: list[float] = []
+
+    async def rest(changed: asyncio.Event, seconds: float | None) -> None:
+        if seconds is None:
+            await changed.wait()
+        else:
+            spans.append(seconds)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Barrier, "clock", staticmethod(lambda: time.monotonic() + sum(spans)))
+    monkeypatch.setattr(Barrier, "_rest", staticmethod(rest))
+    return spans
 
 
 @pytest.fixture(autouse=True)

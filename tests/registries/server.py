@@ -110,6 +110,11 @@ class Host(ABC):
         self._thread.join(10)
         self._loop = self._thread = None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it does not listen."""
+        return self._loop is None
+
     def drop_connections(self) -> None:
         """Close every open connection, as a server does with those that are idle."""
         if self._loop is not None:

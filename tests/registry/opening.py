@@ -8,6 +8,8 @@ from pydantic import SecretStr
 
 from imageferry.config import Access
 from imageferry.registry import Endpoint, Repository
+from imageferry.registry.throttle import Throttle
+from imageferry.waits import Waits
 
 
 def access(username: str = "", password: str = "", **more: Any) -> Access:
@@ -21,8 +23,14 @@ def access(username: str = "", password: str = "", **more: Any) -> Access:
 
 @asynccontextmanager
 async def opened(
-    host: str, path: str = "a/app", entry: Access | None = None, *, writable: bool = False
+    host: str,
+    path: str = "a/app",
+    entry: Access | None = None,
+    *,
+    writable: bool = False,
+    throttle: Throttle | None = None,
+    waits: Waits | None = None,
 ) -> AsyncIterator[Repository]:
     """Open a repository; without an entry of `auth`, one that lets plain HTTP be."""
-    async with Endpoint(host, access() if entry is None else entry) as endpoint:
+    async with Endpoint(host, access() if entry is None else entry, throttle, waits) as endpoint:
         yield Repository(endpoint, path, writable=writable)

@@ -1,16 +1,18 @@
 """What is tried again, how often and after which pause; and what is not."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx
 import pytest
 
-from imageferry.registry import endpoint, transport
+from imageferry.config import Limits
+from imageferry.registry import transport
 from imageferry.registry.errors import RegistryError, Unavailable, Unreachable
-from imageferry.registry.transport import ATTEMPTS, LONGEST_PAUSE, REQUESTS_AT_ONCE, retry_after
+from imageferry.registry.quota import retry_after
+from imageferry.registry.throttle import Throttle
+from imageferry.registry.transport import ATTEMPTS
 from tests.registries import actions
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Action, Fault
@@ -57,16 +59,19 @@ async def test_it_gives_up_in_the_end(fake_source: FakeRegistry, pauses: list[fl
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_the_registry_says_how_long(fake_source: FakeRegistry, status: int, pauses: list[float]) -> None:
+async def test_the_registry_says_how_long(
+    fake_source: FakeRegistry, status: int, pauses: list[float], waited: list[float]
+) -> None:
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-head", actions.too_many(7, status=status), times=1))
     fake_source.rules.append(Fault("manifest-head", actions.too_many(40, as_date=True, status=status), times=1, skip=1))
-    fake_source.rules.append(Fault("manifest-head", actions.too_many(86_400, status=status), times=1, skip=2))
+    fake_source.rules.append(Fault("manifest-head", actions.too_many(300, status=status), times=1, skip=2))
     async with opened(fake_source.host) as repository:
         assert await repository.manifests.describe("v1")
-    assert pauses[0] == 7.0
+    assert (pauses[0], pauses[2]) == (7.0, transport.LONGEST_PAUSE)
     assert 30 < pauses[1] <= 40
-    assert pauses[2] == LONGEST_PAUSE
+    # The rest of what is longer is waited for at the gate, with all others.
+    assert [round(span) for span in waited] == [7, pytest.approx(39, abs=2), 300]
 
 
 @pytest.mark.parametrize(
@@ -133,38 +138,9 @@ async def test_a_registry_that_says_nothing_is_not_waited_for_without_end(
     assert fake_source.count("manifest-head") == ATTEMPTS
 
 
-async def test_short_requests_are_bounded(fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "REQUESTS_AT_ONCE", 4)
+async def test_short_requests_are_bounded(fake_source: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-head", actions.delay(0.3)))
-    async with opened(fake_source.host) as repository:
+    async with opened(fake_source.host, throttle=Throttle(Limits(requests=4))) as repository:
         await asyncio.gather(*(repository.manifests.describe("v1") for _ in range(12)))
     assert fake_source.peak("manifest-head") == 4
-
-
-async def test_one_that_waits_leaves_its_place_to_others(
-    fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    release = asyncio.Event()
-
-    def unending(busy: Callable[..., object]) -> None:
-        asked.append("pause")
-        release.set()
-
-    fake_source.image("a/app", "v1")
-    fake_source.rules.append(Fault("manifest-get", actions.too_many(3600)))
-    monkeypatch.setattr(transport, "_log_pause", unending)
-    monkeypatch.setattr(transport, "_pause", lambda state: 3600.0)
-    async with opened(fake_source.host) as repository:
-        waiting = [asyncio.create_task(repository.manifests.get("v1")) for _ in range(2 * REQUESTS_AT_ONCE)]
-        try:
-            async with asyncio.timeout(20):
-                while len(asked) < len(waiting):
-                    release.clear()
-                    await release.wait()
-                assert await repository.manifests.describe("v1")
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,0 +1,116 @@
+"""The entries of ``registries``: how much a registry is asked for at once, and how fast."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from imageferry.config.access import normal_key
+from imageferry.config.document import Document, KeyPath, Number, kind
+from imageferry.config.models import OTHERS, Limits
+from imageferry.config.shape import LimitsShape, shaped
+from imageferry.errors import ImageferryError, ReferenceError
+
+#: What is more, or slower, than any registry: an error of writing rather than a limit.
+REQUESTS_MOST = 1000
+RATE_LEAST, RATE_MOST = 0.001, 100_000.0
+BANDWIDTH_LEAST, BANDWIDTH_MOST = 1000, 10**13
+
+_BANDWIDTH = re.compile(r"(?P<figure>[0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?P<unit>[kKmMgG]i?B|B)?(?:/s)?")
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_WHOLE = re.compile(r"[0-9]{1,15}")
+_DECIMAL = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
+
+_REQUESTS = f"a whole number from 1 to {REQUESTS_MOST:,}"
+_RATE = "a number of requests a second, such as 20 or 0.5"
+_BYTES = "bytes a second: a number, or one with kB, MB, GB, KiB, MiB or GiB, such as 50MiB/s"
+
+
+class LimitError(ImageferryError, ValueError):
+    """A text is not a limit. Says what was expected."""
+
+
+def bandwidth(text: str) -> int:
+    """Read ``50MiB/s``, ``2.5 MB`` or ``1000000`` as bytes a second. Raises ``LimitError``.
+
+    Units are kB, MB and GB (powers of 1000), KiB, MiB and GiB (of 1024), with or without ``/s``; bits are none.
+    """
+    found = _BANDWIDTH.fullmatch(text.strip())
+    if found is None:
+        bits = "; bits are not taken, 8 Mbit/s are 1MB/s" if re.search("bit|bps|[kmg]b(/s)?$", text) else ""
+        raise LimitError(f"{text!r} is no bandwidth: expected {_BYTES}{bits}")
+    rate = float(found["figure"]) * _UNITS[(found["unit"] or "").lower()]
+    if not BANDWIDTH_LEAST <= rate <= BANDWIDTH_MOST:
+        raise LimitError(f"{text!r} is out of bounds: expected 1kB/s to 10,000GB/s, or leave it out for no limit")
+    return round(rate)
+
+
+def read_limits(document: Document, path: KeyPath) -> dict[str, Limits]:
+    """Give the limits of the mapping at ``path`` by registry (``*``: all others); reports what is wrong with them."""
+    found: dict[str, Limits] = {}
+    written: dict[str, str] = {}
+    entries = document.at(path)
+    if not isinstance(entries, dict):
+        document.report(path, f"is {kind(entries)}: expected a mapping of registries to requests, bandwidth and such")
+        return found
+    for key in entries:
+        inner = (*path, key)
+        name = _host(document, inner, key)
+        if name and name in written:
+            first = document.key_mark((*path, written[name]))
+            same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}"
+            document.report(inner, same, at_key=True)
+        written.setdefault(name, key)
+        if shaped(document, inner, LimitsShape) is not None:
+            found.setdefault(name, _limits(document, inner, entries[key]))
+    return found
+
+
+def _host(document: Document, path: KeyPath, key: str) -> str:
+    """Give the normal form of a key: a whole registry, since that is what counts requests."""
+    if key == OTHERS:
+        return key
+    try:
+        name = normal_key(key)
+    except ReferenceError as error:
+        document.report(path, str(error), at_key=True)
+        return ""
+    host, _, namespace = name.partition("/")
+    if namespace:
+        document.report(path, f"limits are those of a whole registry: expected {host}", at_key=True)
+    return host
+
+
+def _limits(document: Document, path: KeyPath, entry: dict[str, Any]) -> Limits:
+    def read(key: str, expected: str, of: Callable[[str], Any], *, units: bool = False) -> Any:
+        if key not in entry:
+            return None
+        value = entry[key]
+        if not isinstance(value, Number) and not (units and isinstance(value, str)):
+            quoted = ", without quotes" if isinstance(value, str) else ""
+            document.report((*path, key), f"is {kind(value)}: expected {expected}{quoted}, or leave the key out")
+            return None
+        try:
+            return of(value.text if isinstance(value, Number) else value)
+        except LimitError as error:
+            document.report((*path, key), str(error))
+            return None
+
+    return Limits(
+        requests=read("requests", _REQUESTS, _requests),
+        requests_per_second=read("requests_per_second", _RATE, _rate),
+        bandwidth=read("bandwidth", _BYTES, bandwidth, units=True),
+    )
+
+
+def _requests(text: str) -> int:
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= REQUESTS_MOST:
+        raise LimitError(f"is {text}: expected {_REQUESTS}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    if not _DECIMAL.fullmatch(text) or not RATE_LEAST <= float(text) <= RATE_MOST:
+        raise LimitError(f"is {text}: expected {_RATE}, from {RATE_LEAST} to {RATE_MOST:,.0f}")
+    return float(text)
