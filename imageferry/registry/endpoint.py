@@ -23,7 +23,8 @@ from imageferry.registry.errors import (
     error_for,
 )
 from imageferry.registry.hosts import leads_inside
-from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, WHOLE, causes, in_memory, open_client
+from imageferry.registry.transport import ONCE, REQUESTS_AT_ONCE, WHOLE, causes, in_memory, is_replayable, open_client
+from imageferry.registry.ways import UploadWays
 
 #: Docker Hub is written docker.io and spoken to here.
 _DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -48,6 +49,7 @@ class Endpoint:
     def __init__(self, registry: str, access: Access | None = None) -> None:
         self.registry = registry
         self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
+        self.ways = UploadWays()
         self._insecure = access is not None and access.insecure
         self._auth = RegistryAuth(access, may_be_plain=self._insecure)
         self._bare_host = httpx.URL(f"https://{self.host}").host
@@ -79,14 +81,16 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         content: bytes | httpx.AsyncByteStream | None = None,
         limit: int = ERROR_BODY_LIMIT,
+        once: bool = False,
     ) -> httpx.Response:
         """Send one request and read the whole answer, of at most ``limit`` bytes, whatever its status.
 
         ``path`` is an absolute path at the registry or a whole URL; ``action`` says what it is for, in an error.
-        Raises ``Unreachable``, ``Untrusted``, ``BadAnswer`` or what the login raises.
+        ``once``: whatever comes of it, it is not tried again. Raises ``Unreachable``, ``Untrusted``, ``BadAnswer`` or
+        what the login raises.
         """
         async with self.stream(
-            method, path, action=action, scopes=scopes, headers=headers, content=content, limit=limit
+            method, path, action=action, scopes=scopes, headers=headers, content=content, limit=limit, once=once
         ) as answer:
             with self.in_words(action):
                 whole = await in_memory(answer, limit)
@@ -105,6 +109,7 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         content: bytes | httpx.AsyncByteStream | None = None,
         limit: int | None = None,
+        once: bool = False,
     ) -> AsyncIterator[httpx.Response]:
         """Send one request and leave the body of the answer to be read within the context.
 
@@ -118,10 +123,11 @@ class Endpoint:
             url,
             headers=headers,
             content=content,
-            extensions={SCOPES: scopes} if limit is None else {SCOPES: scopes, WHOLE: limit},
+            extensions={SCOPES: scopes, ONCE: once} if limit is None else {SCOPES: scopes, ONCE: once, WHOLE: limit},
         )
         with self.in_words(action):
-            response = await self._client.send(request, stream=True)
+            # A streamed body cannot be sent a second time: who sends it follows the redirect.
+            response = await self._client.send(request, stream=True, follow_redirects=is_replayable(request))
         try:
             yield response
         finally:
