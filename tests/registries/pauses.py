@@ -3,6 +3,7 @@
 import pytest
 from tenacity import RetryCallState
 
+from imageferry.copy import patience
 from imageferry.registry import transport
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -21,6 +22,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return 0.0
 
     monkeypatch.setattr(transport, "_pause", recorded)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.0)
     return asked
 
 
