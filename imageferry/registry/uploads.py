@@ -112,8 +112,12 @@ class Upload:
         self._location = location
         #: Whether the last request went by PUT, and whether one that commits has been sent.
         self._put = self._ending = False
-        #: Whether the session is of no more use, is not there any more, or has only gone to another address.
-        self._lost = self._gone = self._moved = False
+        #: Whether the session is of no more use, and whether it is not there any more.
+        self._lost = self._gone = False
+        #: Whether the last request was turned away before a byte of it was taken.
+        self._untouched = False
+        #: The most bytes that it can have.
+        self._sent = 0
         #: The byte from which on it was gone on with last, and whether that was refused.
         self._resumed_at = 0
         self._refused_at: int | None = None
@@ -191,21 +195,23 @@ class Upload:
 
         ``sent`` bytes of ``size`` had been given to the connection. Raises ``RegistryError``.
         """
-        if self._moved:
-            # Nothing was taken where it was sent to first.
-            self._moved = False
-        elif self._ending and await self._repository.blobs.exists(self._digest):
+        self._sent = max(self._sent, sent)
+        if self._ending and await self._repository.blobs.exists(self._digest):
             self.offset, self.committed = size, True
-        else:
-            told = None if self._lost or self._put or not self._ways.resumes else await self._status()
-            if told is not None and told == self._refused_at:
-                # Its Range is not where it stands (ECR), or it does not go on at all (GAR).
-                self._ways.resumes = False
-            elif told is not None and told <= sent:
-                # What was acknowledged is there, though the Range may be a request behind.
-                self.offset = self._resumed_at = max(told, self.offset)
-                return
-            await self._start_anew()
+            return
+        told = None if self._lost or self._put or not self._ways.resumes else await self._status()
+        if self._untouched:
+            self._untouched = False
+            return
+        if told is not None and told == self._refused_at:
+            # Its Range is not where it stands (ECR), or it does not go on at all (GAR).
+            self._ways.resumes = False
+        elif told and told <= self._sent:
+            # What was acknowledged is there, though the Range may be a request behind.
+            self.offset = self._resumed_at = max(told, self.offset)
+            return
+        # Also where it says that it has nothing: bytes that come late would stand before those that are sent now.
+        await self._start_anew()
 
     async def commit(self) -> None:
         """End the session: what was sent is the blob. Raises ``RegistryError``: see ``send``."""
@@ -249,7 +255,7 @@ class Upload:
         self._gone = answer.status_code == 404
         if not answer.is_success:
             return None
-        if "location" in answer.headers:
+        if "location" in answer.headers and not self._untouched:
             self._location = _location(answer, self.action)
         match = _RANGE.match(answer.headers.get("range", ""))
         if match is None:
@@ -268,10 +274,11 @@ class Upload:
         """Make the error for an answer to bytes; where they may be sent in another way, see that they will be."""
         host, status = self._repository.host, answer.status_code
         if status in (307, 308):
-            self._location, self._moved = _location(answer, self.action), True
+            self._location, self._untouched = _location(answer, self.action), True
             return Interrupted(self.action, f"{host} wants it at {self._location.host}", status=status)
         if status == 401 and not committing:
             # The session was opened, so the token ended since; a stream cannot be sent a second time.
+            self._untouched = True
             return Interrupted(self.action, "its token ended before the bytes were taken", status=401)
         if status < 400:
             return BadAnswer(self.action, f"{host} answered {status} to bytes of a blob", status=status)
