@@ -85,19 +85,17 @@ class Outlet:
         """After an error find out from which byte on to go on; False where there is no more to try: see ``error``."""
         await self._stop()
         while self.error is not None and self.error.transient:
+            if not self._patience.broke(self.upload.offset):
+                return False
             logger.info("%s; %d of %d bytes were sent, going on", self.error, self._handed, self._size)
-            failed: ImageferryError | None = None
+            await self._patience.pause()
             try:
                 await self.upload.resume(self._handed, self._size)
             except ImageferryError as error:
-                failed = error
-            if not self._patience.broke(self.upload.offset):
-                return False
-            await self._patience.pause()
-            if failed is None:
+                self.error = error
+            else:
                 self._begin()
                 return True
-            self.error = failed
         return False
 
     async def drop(self) -> None:

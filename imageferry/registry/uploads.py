@@ -38,8 +38,11 @@ WHOLE_ATTEMPTS = 3
 #: Seconds that the cancelling of a session may take: registries drop those that are left behind.
 CANCEL_LIMIT = 5.0
 
+#: Seconds until a registry that refuses what goes on has seen that the connection before it is gone.
+SETTLING = 0.5
+
 #: The bytes that a session has, the last one's number included; older registries write the unit before.
-_RANGE = re.compile(r"^(?:bytes[= ])?0-(\d{1,18})$")
+_RANGE = re.compile(r"^(?:bytes[= ])?0-([0-9]{1,18})$")
 
 
 class Interrupted(Unavailable):
@@ -199,7 +202,10 @@ class Upload:
         if self._ending and await self._repository.blobs.exists(self._digest):
             self.offset, self.committed = size, True
             return
-        told = None if self._lost or self._put or not self._ways.resumes else await self._status()
+        goes_on = not self._lost and not self._put and self._ways.resumes
+        if goes_on and self._refused_at is not None:
+            await asyncio.sleep(SETTLING)
+        told = await self._status() if goes_on else None
         if self._untouched:
             self._untouched = False
             return
