@@ -94,7 +94,7 @@ class Transfer:
                     name: outlet for (name, outlet), goes_on in zip(outlets.items(), left, strict=True) if goes_on
                 }
         except ImageferryError as error:
-            self._failures |= dict.fromkeys(outlets, error)
+            self._failures |= {name: outlet.error or error for name, outlet in outlets.items()}
         finally:
             await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
 

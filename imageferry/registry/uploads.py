@@ -29,6 +29,9 @@ _NO_SESSION = frozenset({404, 416})
 #: Codes of errors that another session meets as well (distribution specification, "Error Codes").
 _FINAL_CODES = frozenset({"DIGEST_INVALID", "NAME_INVALID", "NAME_UNKNOWN", "DENIED", "UNAUTHORIZED"})
 
+#: The fewest bytes of one PATCH, whatever a registry wants: it could ask for a request a byte.
+LEAST_CHUNK = 64 * 1024
+
 #: Bytes of one PATCH where a registry, or the proxy before it, refuses a larger one with 413.
 CHUNK_SIZE = 32 * 1024 * 1024
 
@@ -119,6 +122,8 @@ class Upload:
         self._lost = self._gone = False
         #: Whether the last request was turned away before a byte of it was taken.
         self._untouched = False
+        #: Whether a token has been renewed for what is sent now.
+        self._renewed = False
         #: The most bytes that it can have.
         self._sent = 0
         #: The byte from which on it was gone on with last, and whether that was refused.
@@ -135,8 +140,8 @@ class Upload:
                 if self._ways.bytes_with_put or not content:
                     await self._commit(content)
                 else:
-                    await self.send(content, len(content), len(content))
-                    await self._commit(b"")
+                    await self.patch(content, len(content))
+                    await self.commit()
             except RegistryError as error:
                 if attempt == WHOLE_ATTEMPTS or not self._is_worth_another(error, content, attempt):
                     raise
@@ -160,7 +165,7 @@ class Upload:
         ways, rest = self._ways, size - self.offset
         if not ways.patch or not ways.most_chunk:
             return rest
-        return min(rest, max(ways.most_chunk, ways.least_chunk))
+        return min(rest, max(ways.most_chunk, ways.least_chunk, LEAST_CHUNK))
 
     async def send(self, content: bytes | httpx.AsyncByteStream, length: int, size: int) -> None:
         """Send the next ``length`` bytes of a blob of ``size`` bytes: nothing is committed but by the last of a PUT.
@@ -192,6 +197,7 @@ class Upload:
         """Note that the ``length`` bytes of the last request were sent and acknowledged."""
         self.offset += length
         self.committed = self._put
+        self._renewed = False
 
     async def resume(self, sent: int, size: int) -> None:
         """After a break find out from which byte on to go on: ``offset``; where the session is lost, start anew at 0.
@@ -282,9 +288,9 @@ class Upload:
         if status in (307, 308):
             self._location, self._untouched = _location(answer, self.action), True
             return Interrupted(self.action, f"{host} wants it at {self._location.host}", status=status)
-        if status == 401 and not committing:
+        if status == 401 and not committing and not self._renewed:
             # The session was opened, so the token ended since; a stream cannot be sent a second time.
-            self._untouched = True
+            self._untouched = self._renewed = True
             return Interrupted(self.action, "its token ended before the bytes were taken", status=401)
         if status < 400:
             return BadAnswer(self.action, f"{host} answered {status} to bytes of a blob", status=status)

@@ -219,6 +219,14 @@ async def test_a_destinations_token_that_ends_is_renewed(fake_source: FakeRegist
         assert len([entry for entry in destination.log.entries("upload-start") if entry.status == 202]) == 2
 
 
+async def test_a_stream_that_is_never_let_in_is_told(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+    fake_destination.rules.append(Fault("upload-patch", actions.refuse(401, "UNAUTHORIZED")))
+    report = await copied(fake_source, fake_destination)
+    assert "check the username and password" in next(iter(errors(report).values()))
+    # Once as it was, and once after a request with which a token would have been renewed.
+    assert fake_destination.count("upload-patch") == 2
+
+
 async def test_a_sources_token_that_ends_in_mid_blob_is_renewed(fake_destination: FakeRegistry) -> None:
     bearer = Bearer({"ferry": "secret"})
     with FakeRegistry(auth=bearer) as source:

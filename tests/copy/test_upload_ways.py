@@ -115,6 +115,8 @@ def lengths(patches: list[Entry]) -> list[int]:
         (1_000_000, 0, [1_000_000, 1_000_000, 1_000_000, SIZE - 3_000_000]),
         (1_000_000, 2_000_000, [2_000_000, SIZE - 2_000_000]),
         (SIZE - 1, 1000, [SIZE - 1, 1]),
+        # A request a byte would never end.
+        (1, 0, [64 * 1024] * 48 + [7]),
     ],
 )
 async def test_chunks_are_as_large_as_the_registry_wants_them(
