@@ -1,5 +1,6 @@
 """Uploads that break off and go on: where they broke where the registry can, from the start where it cannot."""
 
+import asyncio
 from collections.abc import Callable
 
 import httpx
@@ -124,6 +125,18 @@ async def test_several_that_broke_are_fed_by_one_more_reading(fake_source: FakeR
     assert begins(first) == 0
 
 
+async def test_a_destination_that_holds_others_up_is_left_behind_and_fed_later(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet, "SHARED_STALL_LIMIT", 0.5)
+    with FakeRegistry() as still:
+        still.rules.append(Fault("upload-patch", actions.delay(600), times=1))
+        async with asyncio.timeout(outlet.STALL_LIMIT - 5):
+            assert errors(await copied(fake_source, still, fake_destination)) == {}
+        assert (starts(fake_destination), sent(fake_destination)) == (1, SIZE)
+    assert len(reads(fake_source)) == 1
+
+
 async def test_breaks_are_counted_from_zero_with_each_progress(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
@@ -204,6 +217,15 @@ async def test_an_idle_upload_that_is_closed_goes_on(
         assert errors(await copied(fake_source, destination)) == {}
         assert (starts(destination), sent(destination)) == (1, SIZE)
         assert destination.count("upload-patch") == 2
+
+
+async def test_an_upload_may_take_longer_than_any_silence(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(1.0, pool=None))
+    fake_source.rules.append(Fault(Match("blob-get", path=DIGEST), actions.slowly(SIZE / 3)))
+    assert errors(await copied(fake_source, fake_destination)) == {}
+    assert (len(reads(fake_source)), fake_destination.count("upload-patch")) == (1, 1)
 
 
 async def test_a_destinations_token_that_ends_is_renewed(fake_source: FakeRegistry) -> None:
