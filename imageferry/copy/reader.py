@@ -2,45 +2,77 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from imageferry.copy.patience import Patience
 from imageferry.registry import Descriptor, Repository
 from imageferry.registry.errors import BadAnswer, DigestMismatch, RegistryError, Unreachable
 from imageferry.words import short
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 logger = logging.getLogger(__name__)
 
 #: Breaks of a source in a row, without a byte between them, after which it is given up.
 BREAKS_IN_A_ROW = 3
 
+#: The least distance (bytes) of two states of the hash that are kept, and the most that are kept for one blob.
+MARK_SPACING = 1024 * 1024
+MARKS = 4096
+
+
+class Marks:
+    """States of a blob's hash on the way, from which a later reading goes on in the middle of the blob."""
+
+    def __init__(self, blob: Descriptor) -> None:
+        self._spacing = max(MARK_SPACING, blob.size // MARKS)
+        self._positions = [0]
+        self._states = [hashlib.new(blob.digest.partition(":")[0])]
+
+    def note(self, position: int, state: _Hash) -> None:
+        """Keep the hash of the bytes before ``position``, where the last one is far enough behind."""
+        if position >= self._positions[-1] + self._spacing:
+            self._positions.append(position)
+            self._states.append(state.copy())
+
+    def back_to(self, offset: int) -> tuple[int, _Hash]:
+        """Give the last position at or before ``offset`` and a hash of all before it; forget what comes after."""
+        kept = bisect.bisect_right(self._positions, offset)
+        del self._positions[kept:], self._states[kept:]
+        return self._positions[-1], self._states[-1].copy()
+
 
 class BlobReader:
     """Reads a blob from the first of some repositories that has it, and verifies it.
 
     Where the connection breaks, reading goes on at the byte where it broke (RFC 9110, 14.2), under the same hash; a
-    repository that fails for good is followed by the next one, at the same byte.
+    repository that fails for good is followed by the next one, at the same byte. With ``marks`` of an earlier reading
+    it begins at the last of them before the byte ``begin``, under that one's hash.
     """
 
-    def __init__(self, places: Sequence[Repository], blob: Descriptor) -> None:
+    def __init__(
+        self, places: Sequence[Repository], blob: Descriptor, begin: int = 0, marks: Marks | None = None
+    ) -> None:
         self._place, *self._further = places
         self._blob = blob
-        self._hash = hashlib.new(blob.digest.partition(":")[0])
-        self.position = 0
+        self._marks = marks or Marks(blob)
+        self.position, self._hash = self._marks.back_to(begin)
+        self._patience = Patience(BREAKS_IN_A_ROW, self.position)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Give the blob's bytes in order, and end only when they are all there and hash to the digest.
+        """Give the blob's bytes in order; the last of them only when they are all there and hash to the digest.
 
         Raises ``DigestMismatch``, ``Unreachable`` and other ``RegistryError``.
         """
-        breaks = 0
         while self.position < self._blob.size or not self.position:
-            begun_at = self.position
             try:
-                async with contextlib.aclosing(self._from(begun_at)) as incoming:
+                async with contextlib.aclosing(self._from(self.position)) as incoming:
                     async for piece in incoming:
                         self._take(piece)
                         yield piece
@@ -51,24 +83,37 @@ class BlobReader:
             except DigestMismatch:
                 raise
             except RegistryError as error:
-                breaks = 1 if self.position > begun_at else breaks + 1
-                if not isinstance(error, Unreachable) or breaks >= BREAKS_IN_A_ROW:
-                    self._go_elsewhere(error)
-                    breaks = 0
-                logger.info("%s; going on at byte %d of %s", error, self.position, self._place.name)
-        if self._hash.hexdigest() != self._blob.digest.partition(":")[2]:
-            self._refuse("its bytes do not hash to its digest")
+                if 0 < self.position == self._blob.size:
+                    break
+                await self._get_over(error)
+        if not self._blob.size:
+            self._verify()
 
     def _take(self, piece: bytes) -> None:
         self._hash.update(piece)
         self.position += len(piece)
         if self.position > self._blob.size:
             self._refuse("it is longer than its descriptor says")
+        if self.position == self._blob.size:
+            self._verify()
+        else:
+            self._marks.note(self.position, self._hash)
 
-    def _go_elsewhere(self, error: RegistryError) -> None:
-        if not self._further:
-            raise error
-        self._place = self._further.pop(0)
+    def _verify(self) -> None:
+        if self._hash.hexdigest() != self._blob.digest.partition(":")[2]:
+            self._refuse("its bytes do not hash to its digest")
+
+    async def _get_over(self, error: RegistryError) -> None:
+        """Go on after a break, at the same place or the next; raise the error where there is none."""
+        # A registry that is busy in the middle of a blob is waited for; one that gives none of it is left.
+        lasts = not error.transient or not (isinstance(error, Unreachable) or self.position)
+        if lasts or not self._patience.broke(self.position):
+            if not self._further:
+                raise error
+            self._place = self._further.pop(0)
+            self._patience = Patience(BREAKS_IN_A_ROW, self.position)
+        logger.info("%s; going on at byte %d of %s", error, self.position, self._place.name)
+        await self._patience.pause()
 
     async def _from(self, offset: int) -> AsyncGenerator[bytes, None]:
         async with self._place.blobs.open(self._blob.digest, offset) as answer:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.outlet import Outlet
-from imageferry.copy.reader import BlobReader
+from imageferry.copy.reader import BlobReader, Marks
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
 from imageferry.registry.errors import NotFound
@@ -34,10 +34,11 @@ class Transfer:
         self._places = places
         self._outcomes = outcomes
         self._sessions = sessions
+        self._arrived: list[Repository] = []
         self._failures: dict[str, ImageferryError] = {}
 
     async def to(self, destinations: Sequence[Repository]) -> None:
-        """Read the blob once and upload it to every destination.
+        """Read the blob once and upload it to every destination; what breaks off goes on where it broke.
 
         Raises ``DeliveryError`` that names the destinations which did not get it; an error of the source is one of
         them all. Nothing is committed unless the bytes hash to the digest.
@@ -65,7 +66,7 @@ class Transfer:
             self._blob = replace(self._blob, size=size)
 
     async def _whole(self, destinations: Sequence[Repository]) -> None:
-        content = b"".join([piece async for piece in self._pieces()])
+        content = b"".join([piece async for piece in self._pieces(BlobReader(self._places, self._blob))])
 
         async def send(destination: Repository) -> None:
             try:
@@ -79,22 +80,37 @@ class Transfer:
         await asyncio.gather(*map(send, destinations))
 
     async def _streamed(self, destinations: Sequence[Repository]) -> None:
+        """Feed all destinations from one reading; those whose upload broke are fed by another, from where they broke.
+
+        So none waits for another to recover, and what one of them has got is read there and not at the source again.
+        """
+        marks, places = Marks(self._blob), {destination.name: destination for destination in destinations}
         outlets = await self._open(destinations)
-        committed = False
         try:
-            async with contextlib.aclosing(self._pieces()) as pieces:
-                async for piece in pieces:
-                    for outlet in outlets.values():
-                        await outlet.give(piece)
-                    if all(outlet.error for outlet in outlets.values()):
-                        break
-                else:
-                    await asyncio.gather(*(outlet.finish() for outlet in outlets.values()))
-            await asyncio.gather(*(self._end(name, outlet) for name, outlet in outlets.items()))
-            committed = True
+            while outlets:
+                await self._feed(list(outlets.values()), marks)
+                left = await asyncio.gather(*(self._goes_on(places[name], outlets[name]) for name in outlets))
+                outlets = {
+                    name: outlet for (name, outlet), goes_on in zip(outlets.items(), left, strict=True) if goes_on
+                }
+        except ImageferryError as error:
+            self._failures |= {name: outlet.error or error for name, outlet in outlets.items()}
         finally:
-            if not committed:
-                await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
+            await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
+
+    async def _feed(self, outlets: Sequence[Outlet], marks: Marks) -> None:
+        """Read from the first byte that an outlet lacks to the end, give each what it lacks, and commit the uploads."""
+        begin = min(outlet.lacks for outlet in outlets)
+        if begin < self._blob.size:
+            reader = BlobReader([*self._arrived, *self._places], self._blob, begin, marks)
+            async with contextlib.aclosing(self._pieces(reader)) as pieces:
+                async for piece in pieces:
+                    under_way = [outlet for outlet in outlets if outlet.error is None]
+                    if not under_way:
+                        break
+                    for outlet in under_way:
+                        await outlet.give(piece, reader.position - len(piece), alone=len(under_way) == 1)
+        await asyncio.gather(*(outlet.finish() for outlet in outlets))
 
     async def _open(self, destinations: Sequence[Repository]) -> dict[str, Outlet]:
         outlets = {}
@@ -107,23 +123,22 @@ class Transfer:
                 outlets[destination.name] = Outlet(upload, self._blob.size, self._sent)
         return outlets
 
-    async def _end(self, name: str, outlet: Outlet) -> None:
-        """Commit an upload that went through; leave no session of one that did not."""
-        try:
-            if outlet.error is None:
-                await outlet.upload.commit()
-        except ImageferryError as error:
-            outlet.error = error
-        if outlet.error is not None:
-            self._failures[name] = outlet.error
+    async def _goes_on(self, destination: Repository, outlet: Outlet) -> bool:
+        """Whether a destination has to be fed again; no session is left where it has not got the blob."""
+        if outlet.error is None:
+            self._arrived.append(destination)
+        elif await outlet.recover():
+            return True
+        else:
+            self._failures[destination.name] = outlet.error
             await outlet.drop()
+        return False
 
     async def _session(self, destination: Repository) -> Upload:
         left = self._sessions.pop((destination.name, self._blob.digest), None)
         return left or await destination.uploads.start(self._blob.digest)
 
-    async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        reader = BlobReader(self._places, self._blob)
+    async def _pieces(self, reader: BlobReader) -> AsyncGenerator[bytes, None]:
         async with contextlib.aclosing(reader.pieces()) as pieces:
             async for piece in pieces:
                 self._outcomes.totals.bytes_read += len(piece)

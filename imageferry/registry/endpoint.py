@@ -26,7 +26,8 @@ from imageferry.registry.errors import (
 from imageferry.registry.gate import Gate
 from imageferry.registry.hosts import leads_inside
 from imageferry.registry.throttle import Throttle
-from imageferry.registry.transport import ONCE, WHOLE, in_memory, open_client
+from imageferry.registry.transport import ONCE, WHOLE, in_memory, is_replayable, open_client
+from imageferry.registry.ways import UploadWays
 from imageferry.waits import Waits
 
 #: Docker Hub is written docker.io and spoken to here.
@@ -58,6 +59,7 @@ class Endpoint:
     ) -> None:
         self.registry = registry
         self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
+        self.ways = UploadWays()
         self._insecure = access is not None and access.insecure
         self._auth = RegistryAuth(access, may_be_plain=self._insecure)
         self._bare_host = httpx.URL(f"https://{self.host}").host
@@ -90,15 +92,18 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         content: bytes | httpx.AsyncByteStream | None = None,
         limit: int = ERROR_BODY_LIMIT,
+        once: bool = False,
     ) -> httpx.Response:
         """Send one request and read the whole answer, of at most ``limit`` bytes, whatever its status.
 
         ``path`` is an absolute path at the registry or a whole URL; ``action`` says what it is for, in an error.
-        Raises ``Unreachable``, ``Untrusted``, ``BadAnswer`` or what the login raises.
+        ``once``: whatever comes of it, it is not tried again. Raises ``Unreachable``, ``Untrusted``, ``BadAnswer`` or
+        what the login raises.
         """
-        request = await self._request(method, path, action, headers, content, scopes=scopes, limit=limit)
+        extensions = {SCOPES: scopes, WHOLE: limit, ONCE: once}
+        request = await self._request(method, path, action, headers, content, extensions=extensions)
         with self.in_words(action):
-            whole = await in_memory(await self._client.send(request, stream=True), limit)
+            whole = await in_memory(await self._send(request), limit)
         if len(whole.content) > limit and whole.is_success:
             raise BadAnswer(action, f"{self.host} answers with more than {limit:,} bytes")
         return whole
@@ -115,9 +120,9 @@ class Endpoint:
         content: bytes | httpx.AsyncByteStream | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """Send one request and leave the body of the answer to be read within the context."""
-        request = await self._request(method, path, action, headers, content, scopes=scopes)
+        request = await self._request(method, path, action, headers, content, extensions={SCOPES: scopes})
         with self.in_words(action):
-            response = await self._client.send(request, stream=True)
+            response = await self._send(request)
         try:
             yield response
         finally:
@@ -131,14 +136,16 @@ class Endpoint:
         headers: Mapping[str, str] | None,
         content: bytes | httpx.AsyncByteStream | None,
         *,
-        scopes: tuple[str, ...],
-        limit: int | None = None,
+        extensions: dict[str, object],
     ) -> httpx.Request:
         origin = await self.origin(action)
         # To join a text is a tenth of what it costs to join addresses, and most requests are such.
         url = f"{origin}{path}" if isinstance(path, str) else origin.join(path)
-        extensions = {SCOPES: scopes} if limit is None else {SCOPES: scopes, WHOLE: limit}
         return self._client.build_request(method, url, headers=headers, content=content, extensions=extensions)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        # A streamed body cannot be sent a second time: who sends it follows the redirect.
+        return await self._client.send(request, stream=True, follow_redirects=is_replayable(request))
 
     async def origin(self, action: str) -> httpx.URL:
         """Give the registry's address; with ``insecure`` find out once whether it speaks TLS or plain HTTP."""

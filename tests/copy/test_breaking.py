@@ -173,30 +173,32 @@ async def test_a_blob_that_is_not_at_the_source_is_told(
     assert fake_destination.tags("a/app") == []
 
 
-@pytest.mark.parametrize("habit", ["keep", "drop"])
-async def test_an_upload_that_broke_is_done_at_the_next_try(fake_source: FakeRegistry, habit: str) -> None:
+async def test_an_upload_that_is_given_up_is_done_at_the_next_try(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE, SMALL])
-    with FakeRegistry(Habits(broken_patch="keep" if habit == "keep" else "drop")) as destination:
-        destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=1))
+    with FakeRegistry(Habits(broken_patch="drop")) as destination:
+        breaks = outlet.BREAKS_IN_A_ROW
+        destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=breaks))
         configuration = load_text(text(fake_source, destination), "config.json", environment={})
         async with Ferry(configuration, Options(), {}) as ferry:
             (work,) = await ferry.plan(configuration.rules[0])
             with pytest.raises(DeliveryError, match="upload blob"):
                 await ferry.copy(work)
             assert destination.digest("a/app", "v1") is None
+            assert destination.count("upload-patch") == breaks
             await ferry.copy(work)
             report = ferry.outcomes.report()
         assert report.totals.copied == 1
         assert destination.digest("a/app", "v1") == digest
         # The blobs that arrived at the first try are not moved again.
-        assert fake_source.count("blob-get") == 4
+        assert fake_source.count("blob-get") == breaks + 1 + 2
+        assert not destination.storage.uploads
 
 
 async def test_a_destination_that_breaks_does_not_disturb_the_other(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
-    with FakeRegistry() as broken:
+    with FakeRegistry(Habits(broken_patch="drop")) as broken:
         broken.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 4)))
         report = await run(text(fake_source, broken, fake_destination))
         assert outcomes(report) == {

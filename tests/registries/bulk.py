@@ -46,6 +46,12 @@ def _sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+class Server(ThreadingHTTPServer):
+    """A server to which a whole run may connect at once."""
+
+    request_queue_size = 128
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers one connection's requests."""
 
@@ -134,7 +140,7 @@ def main() -> None:
     """Serve until killed."""
     layers, mib, tags = map(int, sys.argv[1:4])
     Handler.content = Content(layers, mib, tags)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     print(f"127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 

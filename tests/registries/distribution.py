@@ -179,7 +179,7 @@ class DistributionRegistry:
 
     def _started(self) -> bool:
         """Start it on the port that is set; false where it ended at once: the port may be taken."""
-        binary = program("docker-registry", "registry", package="docker-registry")
+        binary = self._binary()
         config = self.folder / "config.yml"
         config.write_text(json.dumps(self._config(), indent=2))
         # A registry whose tests were killed should not outlive them.
@@ -198,6 +198,9 @@ class DistributionRegistry:
             return True
         self.stop()
         return False
+
+    def _binary(self) -> str:
+        return program("docker-registry", "registry", package="docker-registry")
 
     def _answers(self) -> bool:
         """Wait until a probe is in this process's own log: an answer alone may be another's."""
@@ -269,6 +272,17 @@ class DistributionRegistry:
         path = self.folder / "htpasswd"
         path.write_bytes(made.stdout)
         return path
+
+
+class Distribution3(DistributionRegistry):
+    """distribution 3, which takes the same configuration."""
+
+    def _binary(self) -> str:
+        binary = program("registry", package="docker-registry (3 or later)")
+        version = subprocess.run([binary, "--version"], capture_output=True, check=True, text=True).stdout
+        if not re.search(r" v?3\.", version):
+            raise MissingProgram(f"registry is not distribution 3: {version.strip()}")
+        return binary
 
 
 def _access(match: re.Match[str]) -> Access:

@@ -6,6 +6,7 @@ import time
 import pytest
 from tenacity import RetryCallState
 
+from imageferry.copy import patience
 from imageferry.registry import transport
 from imageferry.registry.barrier import Barrier
 
@@ -25,6 +26,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return 0.0
 
     monkeypatch.setattr(transport, "_pause", recorded)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.0)
     return asked
 
 
