@@ -166,6 +166,14 @@ async def test_a_registry_that_claims_bytes_it_was_not_sent_is_not_believed(
     assert (starts(fake_destination), sent(fake_destination)) == (2, SIZE)
 
 
+async def test_an_answer_before_all_bytes_were_sent_is_not_believed(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    fake_destination.rules.append(Fault("upload-patch", actions.respond(202), times=1))
+    assert errors(await copied(fake_source, fake_destination)) == {}
+    assert not any(entry.status >= 400 for entry in fake_destination.log.entries("upload-put"))
+
+
 async def test_a_status_that_came_too_early_is_asked_again(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
