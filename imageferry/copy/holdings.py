@@ -49,9 +49,16 @@ class Holdings:
         return (repository.name, digest) in self._manifests
 
     def add_empty(self, repository: Repository) -> None:
-        """Note that the registry had no such repository when the run began: there is nothing to look up in it."""
+        """Note that the registry knew no such repository when the run began: there should be nothing in it.
+
+        docker/distribution says so too of one with blobs and no tag, as a run that was killed leaves it.
+        """
         self._empty.add(repository.name)
 
+    def remove_empty(self, repository: Repository) -> None:
+        """Note that there is something in the repository after all, so that more is looked for."""
+        self._empty.discard(repository.name)
+
     def was_empty(self, repository: Repository) -> bool:
-        """Whether the repository was missing when the run began."""
+        """Whether the repository seems to have been missing when the run began."""
         return repository.name in self._empty

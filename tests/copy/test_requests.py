@@ -3,7 +3,9 @@
 import pytest
 
 from imageferry.copy.options import Options
+from imageferry.copy.transfer import WHOLE_LIMIT
 from tests.copy.running import configured, errors, outcomes, run
+from tests.images.push import push_blob
 from tests.images.raw import gzip_layer, push_nested_index
 from tests.registries import actions
 from tests.registries.distribution import DistributionRegistry
@@ -88,6 +90,22 @@ async def test_a_first_run_into_nothing_looks_nothing_up(
     # The config and a layer of each of the twelve children, of which none is shared.
     assert counts(fake_destination) == {"tags": 1, "upload-start": 24, "upload-put": 24, "manifest-put": 24}
     assert counts(fake_source) == {"tags": 1, "manifest-get": 24, "blob-get": 24}
+
+
+async def test_what_a_run_that_was_killed_has_left_is_not_sent_again(
+    fake_source: FakeRegistry, destination_registry: DistributionRegistry, repository: str
+) -> None:
+    layers = [bytes([number]) * (WHOLE_LIMIT + 1) for number in range(3)]
+    for number, layer in enumerate(layers):
+        fake_source.image("a/app", f"v{number}", [layer])
+    # docker/distribution says of a repository without a tag that it knows none.
+    for layer in layers[:2]:
+        push_blob(destination_registry.host, repository, layer)
+    destination_registry.clear_log()
+    images = {f"{fake_source.host}/a/app": f"{destination_registry.host}/{repository}"}
+    report = await run(configured(images, fake_source, destination_registry))
+    assert (report.totals.copied, report.totals.blobs_present, report.totals.blobs_copied) == (3, 2, 4)
+    assert destination_registry.count("upload-patch") == 1
 
 
 async def test_a_single_image_is_read_with_one_request_each(
