@@ -63,6 +63,9 @@ class DistributionRegistry:
     whose file is `ca_file`; with `client_certificates` it wants one of its clients too, and `client` is one.
     """
 
+    #: The names that its program goes by.
+    programs: tuple[str, ...] = ("docker-registry", "registry")
+
     def __init__(
         self,
         folder: Path,
@@ -179,7 +182,7 @@ class DistributionRegistry:
 
     def _started(self) -> bool:
         """Start it on the port that is set; false where it ended at once: the port may be taken."""
-        binary = program("docker-registry", "registry", package="docker-registry")
+        binary = program(*self.programs, package="docker-registry")
         config = self.folder / "config.yml"
         config.write_text(json.dumps(self._config(), indent=2))
         # A registry whose tests were killed should not outlive them.
