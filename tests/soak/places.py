@@ -21,6 +21,9 @@ USER, PASSWORD = "ferry", "not-a-secret"
 #: Seconds in which requests that a client has left come to their end.
 _SETTLE_LIMIT = 20.0
 
+#: Seconds that a token lives at least.
+_TOKENS_LIVE = 0.3
+
 
 class Distribution2(DistributionRegistry):
     """docker/distribution 2.8, as Debian has it."""
@@ -44,6 +47,25 @@ def kinds_here() -> tuple[str, ...]:
             continue
         found.append(kind)
     return tuple(found)
+
+
+@dataclass
+class Expiring(Bearer):
+    """Tokens that can be made to expire, but not before a client could use them: none expires as it is given out."""
+
+    issued: dict[str, float] = field(default_factory=dict)
+
+    def issue(self, access: dict[str, set[str]], user: str | None = None) -> str:
+        """Give out a token, and keep the time."""
+        text = super().issue(access, user)
+        self.issued[text] = time.monotonic()
+        return text
+
+    def revoke_all(self) -> None:
+        """Make the tokens worthless that have lived for a while."""
+        for text, begun in list(self.issued.items()):
+            if time.monotonic() - begun > _TOKENS_LIVE:
+                self.tokens.pop(text, None)
 
 
 @dataclass
@@ -87,7 +109,7 @@ class Place:
 @contextmanager
 def running(site: Site, folder: Path) -> Iterator[Place]:
     """Run a registry as a world wants it, with its troubles; a real one keeps its files in ``folder``."""
-    auth = Bearer({USER: PASSWORD}) if site.tokens else None
+    auth = Expiring({USER: PASSWORD}) if site.tokens else None
     with ExitStack() as stack:
         if site.kind == IN_PROCESS:
             fake = stack.enter_context(FakeRegistry(site.habits, auth))

@@ -2,8 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from imageferry import words
 
@@ -78,5 +77,4 @@ class Tally:
 
     def to_json(self) -> str:
         """Give all of it as JSON."""
-        document: dict[str, Any] = asdict(self)
-        return json.dumps(document, indent=2)
+        return json.dumps({**vars(self), "faults": self.struck.total()}, indent=2)
