@@ -1,6 +1,7 @@
 """The command line: ``python -m tests.soak``; ``--seed 7`` and ``--kill 7`` run one of them again."""
 
 import asyncio
+import faulthandler
 import shutil
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tests.soak.course import sail
+from tests.soak.course import HANGS_AFTER, sail
 from tests.soak.kills import Killer
 from tests.soak.places import kinds_here
 from tests.soak.tally import Tally
@@ -79,7 +80,10 @@ def _run(folder: Path, seeds: list[int], kills: list[int]) -> Tally:
             return asyncio.run(sail(world(number, kinds), folder / f"seed-{number}"))
 
         for work, number in (*((sailed, seed) for seed in seeds), *((killer.kill, kill) for kill in kills)):
+            # A loop that is blocked cannot time itself out: this tells where it stands, and ends the process.
+            faulthandler.dump_traceback_later(3 * HANGS_AFTER, exit=True)
             done = work(number)
+            faulthandler.cancel_dump_traceback_later()
             tally.add(done)
             tally.seconds = time.monotonic() - begun
             for what, why in done.wrong.items():

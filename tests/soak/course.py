@@ -74,6 +74,7 @@ class _Passage:
 
     async def run(self, which: str, tally: Tally) -> list[str]:
         """Run the engine once, and give what is wrong with the end."""
+        watch = asyncio.get_running_loop().call_later(HANGS_AFTER - 1, _write_stacks, self._folder / "stacks.txt")
         try:
             async with asyncio.timeout(HANGS_AFTER):
                 report = await cross(self._configuration(), proc=self._world.proc)
@@ -82,6 +83,8 @@ class _Passage:
         except Exception as error:
             logging.getLogger("imageferry").exception("the %s run broke down", which)
             return [f"the {which} run broke down: {type(error).__name__}: {error}"]
+        finally:
+            watch.cancel()
         self._report = report
         (self._folder / f"report-{which}.json").write_text(report.to_json())
         tally.failures.update(causes(report))
@@ -113,6 +116,13 @@ def _count(tally: Tally, source: Place, sites: list[Place], world: World) -> Non
     sent, sizes = source.read(), world.blobs
     tally.bytes_read = sum(sent.values())
     tally.read_twice = sum(max(0, count - sizes.get(digest, 0)) for digest, count in sent.items())
+
+
+def _write_stacks(file: Path) -> None:
+    """Write where every task is: what hangs is to be seen before it is cancelled."""
+    with file.open("w") as output:
+        for task in asyncio.all_tasks():
+            task.print_stack(file=output)
 
 
 @contextmanager

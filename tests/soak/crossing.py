@@ -78,6 +78,7 @@ def main() -> int:
     config, report = map(Path, sys.argv[1:])
     done = asyncio.run(cross(config.read_text()))
     report.write_text(done.to_json())
+    print(*(image.error for image in done.images if image.error), sep="\n")
     return 1 if done.totals.failed else 0
 
 

@@ -156,12 +156,12 @@ class _Kill:
         while process.poll() is None and not is_time():
             if time.monotonic() > until:
                 process.kill()
-                return [f"the first run hangs, {HANGS_AFTER:.0f} s after its begin: {process.communicate()[0][-2000:]}"]
+                return [f"the first run hangs, {HANGS_AFTER:.0f} s after its begin: {_said(process)}"]
             time.sleep(0.002)
         tally.late_kills = int(process.poll() is not None)
         process.kill()
-        said = process.communicate()[0]
-        return [f"the first run failed by itself: {said[-2000:]}"] if process.returncode not in (0, -9) else []
+        said = _said(process)
+        return [f"the first run failed by itself: {said}"] if process.returncode not in (0, -9) else []
 
     def _again(self, copies: Copies, arrived: set[Kept], tally: Tally) -> list[str]:
         """Run again, and give what is wrong: all must be there at the end, and nothing sent that had arrived."""
@@ -171,12 +171,12 @@ class _Kill:
         (self.folder / "report.json").unlink(missing_ok=True)
         process = self.start()
         try:
-            said = "".join(filter(None, process.communicate(timeout=HANGS_AFTER)))
+            said = _said(process, HANGS_AFTER)
         except subprocess.TimeoutExpired:
             process.kill()
-            return [f"the second run hangs, {HANGS_AFTER:.0f} s after its begin: {process.communicate()[0][-2000:]}"]
+            return [f"the second run hangs, {HANGS_AFTER:.0f} s after its begin: {_said(process)}"]
         if process.returncode != 0:
-            return [f"the second run ended with {process.returncode}: {said[-2000:]}"]
+            return [f"the second run ended with {process.returncode}: {said}"]
         report = Report.model_validate(json.loads((self.folder / "report.json").read_text()))
         return self._sent_again(copies, arrived, tally) + faults_of(self.source, copies, report)
 
@@ -201,6 +201,11 @@ class _Kill:
         if sent > lacking:
             faults.append(f"{sent:,} bytes of blobs were sent, though only {lacking:,} were lacking")
         return faults
+
+
+def _said(process: "subprocess.Popen[str]", limit: float | None = None) -> str:
+    """Wait for the end of a process, ``limit`` seconds at most, and give the last of what it said."""
+    return "".join(filter(None, process.communicate(timeout=limit)))[-2000:]
 
 
 def _repositories(load: list[Image]) -> list[str]:

@@ -15,7 +15,9 @@ _FOR_PROGRAMS = re.compile(
 )
 
 #: What differs from one run to the next: addresses, digests, names and numbers.
-_PARTICULARS = re.compile(r"127\.0\.0\.1:\d+(?:/[\w/.-]+)?(?:[:@][\w:.-]+)?|\b[0-9a-f]{12,}\b|\bsha256:\w+|\d[\d,.]*")
+_PARTICULARS = re.compile(
+    r"127\.0\.0\.1:\d+(?:/[\w/-]+)?(?:[:@][\w:]*\w)?|\b[0-9a-f]{12,}\b|\bsha256:\w+|\b\d[\d,.]{3,}"
+)
 
 Copies = list[tuple[Image, Place, str]]
 """Each image with a place where it is to be, and its repository there."""
