@@ -20,7 +20,7 @@ BODIES = ("upload-patch", "upload-put")
 _PASSING = (408, 500, 502, 503, 504)
 
 #: How often each kind is drawn, and the requests it may be for, at a source and at a destination.
-_KINDS: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
+TROUBLES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "reset in an answer": (4, READS, ("manifest-get", "tags")),
     "answer cut short": (4, READS, ("manifest-get", "tags")),
     "head cut short": (2, LOOKS, (*LOOKS, *WRITES)),
@@ -105,7 +105,7 @@ def troubles(rng: Random, *, destination: bool, tokens: bool, most: int) -> list
     """Draw up to ``most`` troubles for one registry; each ends after a few times."""
     drawn = []
     for _ in range(rng.randint(0, most)):
-        kind = rng.choices(list(_KINDS), [weight for weight, *_ in _KINDS.values()])[0]
+        kind = rng.choices(list(TROUBLES), [weight for weight, *_ in TROUBLES.values()])[0]
         trouble = _draw(rng, kind, destination=destination)
         if trouble is not None and (tokens or kind != "token expiry"):
             drawn.append(trouble)
@@ -134,7 +134,7 @@ def _draw(rng: Random, kind: str, *, destination: bool) -> Trouble | None:
 
 
 def _sorts(kind: str, destination: bool) -> tuple[str, ...]:
-    _, at_source, at_destination = _KINDS[kind]
+    _, at_source, at_destination = TROUBLES[kind]
     return at_destination if destination else at_source
 
 
