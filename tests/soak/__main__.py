@@ -3,10 +3,12 @@
 import asyncio
 import faulthandler
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
 
 from cyclopts import App
 
@@ -94,5 +96,11 @@ def _run(folder: Path, seeds: list[int], kills: list[int]) -> Tally:
     return tally
 
 
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C, so that registries and Prefect's server are stopped."""
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)
     sys.exit(app(result_action="return_value"))

@@ -111,7 +111,7 @@ class _Passage:
 
 def _count(tally: Tally, source: Place, sites: list[Place], world: World) -> None:
     for place in (source, *sites):
-        tally.struck.update(place.struck)
+        tally.faults.update(place.struck)
         tally.requests += len(place.door.log)
     sent, sizes = source.read(), world.blobs
     tally.bytes_read = sum(sent.values())

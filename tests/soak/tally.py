@@ -19,7 +19,7 @@ class Tally:
     requests: int = 0
     bytes_read: int = 0
     read_twice: int = 0
-    struck: "Counter[str]" = field(default_factory=Counter)
+    faults: "Counter[str]" = field(default_factory=Counter)
     failures: "Counter[str]" = field(default_factory=Counter)
     kills: int = 0
     kills_of_the_command: int = 0
@@ -46,7 +46,7 @@ class Tally:
         return ", ".join(
             [
                 *parts,
-                words.count(self.struck.total(), "fault"),
+                words.count(self.faults.total(), "fault"),
                 f"{len(self.wrong)} wrong",
                 words.duration(self.seconds),
             ]
@@ -60,8 +60,8 @@ class Tally:
             f"images              {self.images:,}, to {self.copies:,} destinations",
             f"requests            {self.requests:,}",
             f"read from sources   {words.size(self.bytes_read)}, of it twice {words.size(self.read_twice)}",
-            f"faults              {self.struck.total():,}",
-            *(f"  {count:>7,}  {kind}" for kind, count in self.struck.most_common()),
+            f"faults              {self.faults.total():,}",
+            *(f"  {count:>7,}  {kind}" for kind, count in self.faults.most_common()),
             f"failures told       {self.failures.total():,}",
             *(f"  {count:>7,}  {cause}" for cause, count in self.failures.most_common()),
             f"kills               {self.kills:,}, of them {self.kills_of_the_command:,} of the whole command; "
@@ -77,4 +77,4 @@ class Tally:
 
     def to_json(self) -> str:
         """Give all of it as JSON."""
-        return json.dumps({**vars(self), "faults": self.struck.total()}, indent=2)
+        return json.dumps(vars(self), indent=2)

@@ -1,6 +1,7 @@
 """What goes wrong at a registry, drawn from a seed: each kind, the requests it is for, and how often."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
@@ -18,6 +19,9 @@ BODIES = ("upload-patch", "upload-put")
 
 #: Statuses that may be gone at the next try.
 _PASSING = (408, 500, 502, 503, 504)
+
+#: Seconds: more than twice what the engine is made to wait for.
+_LONGEST_SILENCE = 8.0
 
 #: How often each kind is drawn, and the requests it may be for, at a source and at a destination.
 TROUBLES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
@@ -154,8 +158,9 @@ def _cut_head(ending: Ending) -> Action:
 
 
 async def _silence(call: Call, proceed: Proceed) -> Reply:
-    """Say nothing until the client has gone."""
-    while not call.transport.is_closing():
+    """Say nothing until the client has gone; one that has a body to send is not seen to go."""
+    until = time.monotonic() + _LONGEST_SILENCE
+    while time.monotonic() < until and not call.transport.is_closing():
         await asyncio.sleep(0.02)
     raise Hangup("close")
 
