@@ -118,7 +118,7 @@ class _Kill:
         text = configured(rules, auth={place.host: place.access for place in places})
         (self.folder / "config.json").write_text(text)
         tally = Tally(kills=1)
-        faults = self._kill(self._moment(load), tally) + broken_tags(copies)
+        faults = self._kill(self._moment(load), tally) + broken_tags(copies, at_rest=False)
         for place in places:
             place.settle()
         faults += broken_tags(copies)

@@ -95,8 +95,8 @@ class MemoryStore:
         return found is not None and digest in found.blobs and digest in self.storage.blobs
 
 
-def missing_below(store: Store, repository: str, reference: str, read: bool = True) -> list[str]:
-    """Say what a manifest names, down to the last blob, that is not there or (with ``read``) not what it should be."""
+def missing_below(store: Store, repository: str, reference: str) -> list[str]:
+    """Say what a manifest names, down to the last blob, that is not there or not what it should be."""
     held = store.manifest(repository, reference)
     if held is None:
         return [f"manifest {repository} {reference} is not there"]
@@ -107,15 +107,11 @@ def missing_below(store: Store, repository: str, reference: str, read: bool = Tr
     faults: list[str] = []
     for child in document.get("manifests", []):
         if media_type in (OCI_INDEX, DOCKER_LIST):
-            faults += missing_below(store, repository, child["digest"], read)
+            faults += missing_below(store, repository, child["digest"])
     for entry in [*([document["config"]] if "config" in document else []), *document.get("layers", [])]:
         digest = entry["digest"]
-        if not read:
-            there = store.has_blob(repository, digest)
-        else:
-            data = store.blob(repository, digest)
-            there = data is not None and sha256(data) == digest
-        if not there:
+        data = store.blob(repository, digest)
+        if data is None or sha256(data) != digest:
             faults.append(f"blob {digest} of {repository} {reference} is not there or not whole")
     return faults
 

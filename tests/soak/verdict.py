@@ -41,14 +41,19 @@ def faults_of(source: Place, copies: Copies, report: Report) -> list[str]:
     return faults + broken_tags(copies)
 
 
-def broken_tags(copies: Copies, *, read: bool = True) -> list[str]:
-    """Give what the tags at all destinations name and is not there; with ``read`` every blob is read and hashed."""
+def broken_tags(copies: Copies, *, at_rest: bool = True) -> list[str]:
+    """Give what the tags at all destinations name and is not there, or is not what it should be.
+
+    Where a registry is not ``at_rest``, a tag may be listed that names nothing yet: docker/distribution makes its
+    folder first, and its link then.
+    """
     places = {(place.host, repository): place for _, place, repository in copies}
     return [
         f"{host}/{repository}:{tag}: {fault}"
         for (host, repository), place in places.items()
         for tag in place.store.tags(repository)
-        for fault in missing_below(place.store, repository, tag, read)
+        if at_rest or place.store.manifest(repository, tag) is not None
+        for fault in missing_below(place.store, repository, tag)
     ]
 
 
