@@ -57,6 +57,11 @@ test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
 	fi
 	exec $(BIN)/python -m pytest -n auto $(ARGS)
 
+.PHONY: soak
+soak: $(INSTALLED) ## copies through random faults and kills: make soak ARGS='--seeds 50'
+	@.ci/packages docker-registry
+	exec $(BIN)/python -m tests.soak $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Imageferry against its peers: make bench ARGS='--works a,c --rounds 3'
 	@.ci/packages docker-registry skopeo curl

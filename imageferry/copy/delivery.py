@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.holdings import Holdings
-from imageferry.copy.transfer import Sessions
+from imageferry.copy.transfer import WHOLE_LIMIT, Sessions
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
 from imageferry.report import Outcomes
@@ -185,9 +185,12 @@ class Deliveries:
                 return True
             self.sessions[place.name, digest] = session
             return False
-        if self._holdings.was_empty(place):
+        if self._holdings.is_known_empty(place) and 0 <= blob.size <= WHOLE_LIMIT:
+            # To send it takes no longer than to ask for it.
             return False
         if await place.blobs.exists(digest):
+            self._holdings.remove_empty(place)
             totals.blobs_present += 1
             return True
+        self._holdings.add_miss(place)
         return False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from imageferry.registry import Repository
+
+#: Blobs that are looked for in a repository without a tag before it is taken to be as empty as it seems.
+MISSES = 64
 
 
 class Holdings:
@@ -19,6 +22,7 @@ class Holdings:
         self._moved: set[str] = set()
         self._manifests: set[tuple[str, str]] = set()
         self._empty: set[str] = set()
+        self._misses: Counter[str] = Counter()
 
     def add_blob(self, repository: Repository, digest: str, *, moved: bool = False) -> None:
         """Note that the repository has the blob; ``moved``: its bytes were brought there, so its source was read."""
@@ -49,9 +53,27 @@ class Holdings:
         return (repository.name, digest) in self._manifests
 
     def add_empty(self, repository: Repository) -> None:
-        """Note that the registry had no such repository when the run began: there is nothing to look up in it."""
+        """Note that the registry knew no such repository when the run began: there should be nothing in it.
+
+        docker/distribution says so too of one with blobs and no tag, as a run that was killed leaves it.
+        """
         self._empty.add(repository.name)
 
+    def remove_empty(self, repository: Repository) -> None:
+        """Note that there is something in the repository after all, so that more is looked for."""
+        self._empty.discard(repository.name)
+
     def was_empty(self, repository: Repository) -> bool:
-        """Whether the repository was missing when the run began."""
+        """Whether the repository seems to have been missing when the run began."""
         return repository.name in self._empty
+
+    def add_miss(self, repository: Repository) -> None:
+        """Note that a blob was looked for in the repository, and is not there."""
+        self._misses[repository.name] += 1
+
+    def is_known_empty(self, repository: Repository) -> bool:
+        """Whether the repository seems to have been missing, and ``MISSES`` blobs were looked for in vain to be sure.
+
+        A run that was killed before its first tag has left some of the blobs that come first in the next one too.
+        """
+        return self.was_empty(repository) and self._misses[repository.name] >= MISSES

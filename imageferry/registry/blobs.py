@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from imageferry.registry.endpoint import check
+from imageferry.registry.errors import ERROR_BODY_LIMIT
+from imageferry.registry.transport import in_memory
 from imageferry.words import short
 
 if TYPE_CHECKING:
@@ -50,8 +52,9 @@ class Blobs:
         headers = {"range": f"bytes={offset}-"} if offset else {}
         async with repository.stream("GET", f"blobs/{digest}", action=action, headers=headers) as answer:
             if answer.status_code not in (200, 206):
-                await answer.aread()
-                check(answer, action, repository.host, 200, 206)
+                with repository.endpoint.in_words(action):
+                    refusal = await in_memory(answer, ERROR_BODY_LIMIT)
+                check(refusal, action, repository.host, 200, 206)
             yield answer
 
     async def read(self, digest: str, limit: int) -> bytes:

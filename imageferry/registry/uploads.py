@@ -136,27 +136,29 @@ class Upload:
         Raises ``RegistryError``.
         """
         for attempt in range(1, WHOLE_ATTEMPTS + 1):
+            # Asked once: another upload may learn meanwhile that it does not take them.
+            by_put = self._ways.bytes_with_put or not content
             try:
-                if self._ways.bytes_with_put or not content:
+                if by_put:
                     await self._commit(content)
                 else:
                     await self.patch(content, len(content))
                     await self.commit()
             except RegistryError as error:
-                if attempt == WHOLE_ATTEMPTS or not self._is_worth_another(error, content, attempt):
+                if attempt == WHOLE_ATTEMPTS or not self._is_worth_another(error, content if by_put else b"", attempt):
                     raise
                 await self._start_anew()
             else:
                 return
 
-    def _is_worth_another(self, error: RegistryError, content: bytes, attempt: int) -> bool:
-        """Whether another session may take a small blob."""
+    def _is_worth_another(self, error: RegistryError, put: bytes, attempt: int) -> bool:
+        """Whether another session may take a small blob, of which ``put`` went with the refused PUT."""
         if "DIGEST_INVALID" in error.codes:
             # A PUT that broke may have left bytes, before which those of the next one come.
             return attempt == 1
-        if content and self._ways.bytes_with_put and error.status in _NO_BYTES_WITH_PUT:
+        if put and error.status in _NO_BYTES_WITH_PUT:
             # 416 is also said of a session that broke off.
-            self._ways.bytes_with_put = error.status == 416 and attempt == 1
+            self._ways.bytes_with_put &= error.status == 416 and attempt == 1
             return True
         return isinstance(error, Interrupted)
 

@@ -9,7 +9,7 @@ import pytest
 
 from imageferry.copy.delivery import Deliveries
 from imageferry.copy.errors import DeliveryError
-from imageferry.copy.holdings import Holdings
+from imageferry.copy.holdings import MISSES, Holdings
 from imageferry.registry import Descriptor, Endpoint, Repository
 from imageferry.registry.errors import NotFound
 from imageferry.report import Outcomes
@@ -50,6 +50,8 @@ async def opened(mover: Mover) -> AsyncIterator[tuple[Deliveries, Holdings, list
     async with Endpoint("source.invalid") as far, Endpoint("destination.invalid") as near:
         place = Repository(near, "place", writable=True)
         holdings.add_empty(place)
+        for _ in range(MISSES):
+            holdings.add_miss(place)
         yield (
             Deliveries(holdings, Outcomes(), mover.move, proc=1),
             holdings,

@@ -2,8 +2,11 @@
 
 import pytest
 
+from imageferry.copy.holdings import MISSES
 from imageferry.copy.options import Options
+from imageferry.copy.transfer import WHOLE_LIMIT
 from tests.copy.running import configured, errors, outcomes, run
+from tests.images.push import push_blob
 from tests.images.raw import gzip_layer, push_nested_index
 from tests.registries import actions
 from tests.registries.distribution import DistributionRegistry
@@ -76,7 +79,7 @@ async def test_a_digest_is_looked_up_at_the_destination_alone(
     assert counts(fake_destination) == {"manifest-head": 1}
 
 
-async def test_a_first_run_into_nothing_looks_nothing_up(
+async def test_a_first_run_into_nothing_looks_no_manifest_up(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     for number in range(12):
@@ -86,8 +89,39 @@ async def test_a_first_run_into_nothing_looks_nothing_up(
     report = await run(text)
     assert report.totals.copied == 12
     # The config and a layer of each of the twelve children, of which none is shared.
-    assert counts(fake_destination) == {"tags": 1, "upload-start": 24, "upload-put": 24, "manifest-put": 24}
+    written = {"upload-start": 24, "upload-put": 24, "manifest-put": 24}
+    assert counts(fake_destination) == {"tags": 1, "blob-head": 24, **written}
     assert counts(fake_source) == {"tags": 1, "manifest-get": 24, "blob-get": 24}
+
+
+async def test_small_blobs_are_looked_for_in_nothing_until_it_is_known_to_be_nothing(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    for number in range(MISSES):
+        fake_source.image("a/app", f"v{number:02}", [bytes([number])])
+    text = configured({f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)
+    report = await run(text)
+    assert report.totals.blobs_copied == 2 * MISSES
+    # Those of one image are looked for side by side.
+    assert MISSES <= fake_destination.count("blob-head") <= MISSES + 2
+
+
+@pytest.mark.parametrize("size", [100, WHOLE_LIMIT + 1])
+async def test_what_a_run_that_was_killed_has_left_is_not_sent_again(
+    fake_source: FakeRegistry, destination_registry: DistributionRegistry, repository: str, size: int
+) -> None:
+    layers = [bytes([number]) * size for number in range(3)]
+    for number, layer in enumerate(layers):
+        fake_source.image("a/app", f"v{number}", [layer])
+    # docker/distribution says of a repository without a tag that it knows none.
+    for layer in layers[:2]:
+        push_blob(destination_registry.host, repository, layer)
+    destination_registry.clear_log()
+    images = {f"{fake_source.host}/a/app": f"{destination_registry.host}/{repository}"}
+    report = await run(configured(images, fake_source, destination_registry))
+    assert (report.totals.copied, report.totals.blobs_present, report.totals.blobs_copied) == (3, 2, 4)
+    # The third layer and the three configs.
+    assert destination_registry.count("upload-start") == 4
 
 
 async def test_a_single_image_is_read_with_one_request_each(

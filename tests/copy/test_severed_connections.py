@@ -21,6 +21,9 @@ CUT = 20 * 1024 * 1024
 #: What is sent besides blobs on all connections: requests' heads, small blobs and manifests (bytes).
 HEADS = 64 * 1024
 
+#: What a severed connection may lose on the way to a registry that is slow to read: the buffers of its sockets (bytes).
+IN_BUFFERS = 8 * 1024 * 1024
+
 
 @pytest.fixture(scope="module")
 def third(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribution3]:
@@ -61,13 +64,13 @@ async def test_distribution_3_goes_on_where_it_broke(
     async with severing(third.host, CUT) as severed:
         await copied(source_registry, repository, layer, severed)
         assert severed.cuts == []
-        assert SIZE <= severed.forwarded <= SIZE + HEADS
+        assert SIZE <= severed.forwarded <= SIZE + HEADS + IN_BUFFERS
     assert_same(source_registry, repository, third, repository, "v1")
     assert third.counts()["upload-status"] >= 1
     assert (third.counts()["upload-patch"], third.counts()["upload-start"]) == (2, 2)
     first, again = read(source_registry, layer)
     # From the last state of the hash before the byte that was lacking, at most a buffer before it.
-    assert again <= SIZE - CUT + HEADS + reader.MARK_SPACING + transport.READ_SIZE
+    assert again <= SIZE - CUT + HEADS + IN_BUFFERS + reader.MARK_SPACING + transport.READ_SIZE
     assert first < SIZE
 
 

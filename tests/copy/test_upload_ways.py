@@ -23,11 +23,11 @@ LARGE = [bytes([number]) * SIZE for number in range(3)]
 SMALL = [b"small" * 1000, b"smaller" * 100]
 
 
-async def copied(source: FakeRegistry, destination: FakeRegistry, layers: Sequence[bytes]) -> Report:
-    """Copy an image one blob after the other, and judge it."""
+async def copied(source: FakeRegistry, destination: FakeRegistry, layers: Sequence[bytes], proc: int = 1) -> Report:
+    """Copy an image, where nothing is said one blob after the other, and judge it."""
     digest = source.image("a/app", "v1", list(layers))
     text = configured({f"{source.host}/a/app:v1": f"{destination.host}/a/app"}, source, destination)
-    report = await run(text, proc=1)
+    report = await run(text, proc=proc)
     assert errors(report) == {}
     assert destination.digest("a/app", "v1") == digest
     for layer in layers:
@@ -90,6 +90,14 @@ async def test_a_registry_that_wants_patch_first_is_asked_once(fake_source: Fake
         await copied(fake_source, destination, [*SMALL, *LARGE])
         assert refused(destination, "upload-patch", "upload-put") == [400]
         assert destination.count("upload-patch") == len(SMALL) + len(LARGE) + 1
+
+
+async def test_small_blobs_that_meet_such_a_registry_together_all_arrive(fake_source: FakeRegistry) -> None:
+    with FakeRegistry(Habits(patch_before_put=True)) as destination:
+        # All of them have been sent before the first refusal is heard.
+        destination.rules.append(Fault("upload-put", actions.delay(0.3), times=3))
+        await copied(fake_source, destination, SMALL, proc=3)
+        assert len(refused(destination, "upload-put")) == 3
 
 
 @pytest.mark.parametrize("habits", [Habits(refuse_chunks=416), Habits(least_chunk=5 * 1024 * 1024)])

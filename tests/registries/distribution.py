@@ -63,6 +63,7 @@ class DistributionRegistry:
     whose file is `ca_file`; with `client_certificates` it wants one of its clients too, and `client` is one.
     """
 
+    #: The names that its program goes by.
     def __init__(
         self,
         folder: Path,
@@ -179,7 +180,7 @@ class DistributionRegistry:
 
     def _started(self) -> bool:
         """Start it on the port that is set; false where it ended at once: the port may be taken."""
-        binary = self._binary()
+        binary = self.binary()
         config = self.folder / "config.yml"
         config.write_text(json.dumps(self._config(), indent=2))
         # A registry whose tests were killed should not outlive them.
@@ -199,7 +200,9 @@ class DistributionRegistry:
         self.stop()
         return False
 
-    def _binary(self) -> str:
+    @classmethod
+    def binary(cls) -> str:
+        """Find the program. Raises ``MissingProgram``."""
         return program("docker-registry", "registry", package="docker-registry")
 
     def _answers(self) -> bool:
@@ -277,7 +280,9 @@ class DistributionRegistry:
 class Distribution3(DistributionRegistry):
     """distribution 3, which takes the same configuration."""
 
-    def _binary(self) -> str:
+    @classmethod
+    def binary(cls) -> str:
+        """Find the program of this version. Raises ``MissingProgram``."""
         binary = program("registry", package="docker-registry (3 or later)")
         version = subprocess.run([binary, "--version"], capture_output=True, check=True, text=True).stdout
         if not re.search(r" v?3\.", version):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from imageferry.registry.errors import BadAnswer, NotFound, Unreachable
+from imageferry.registry.errors import BadAnswer, Forbidden, NotFound, Unreachable
 from tests.registries import actions
 from tests.registries.habits import Habits
 from tests.registries.inprocess import FakeRegistry
@@ -72,3 +72,25 @@ async def test_the_host_that_does_not_answer_is_named(fake_source: FakeRegistry)
         async with opened(fake_source.host) as repository:
             with pytest.raises(Unreachable, match=f"no answer from {re.escape(store.host)}: the connection is refused"):
                 await repository.blobs.read(digest, len(BLOB))
+
+
+async def test_a_refusal_that_breaks_off_is_told_in_words(fake_source: FakeRegistry) -> None:
+    digest = fake_source.add_blob("a/app", BLOB)
+    fake_source.rules.append(Fault("blob-get", actions.truncate(10)))
+    fake_source.rules.append(Fault("blob-get", actions.refuse(403, "DENIED")))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(Unreachable, match="the answer ended too early"):
+            async with repository.blobs.open(digest):
+                pass
+
+
+async def test_a_refusal_is_read_with_a_bound(fake_source: FakeRegistry) -> None:
+    digest = fake_source.add_blob("a/app", BLOB)
+    endless = actions.respond(403, bytes(100 * 1024 * 1024))
+    fake_source.rules.append(Fault("blob-get", endless))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(Forbidden):
+            async with repository.blobs.open(digest):
+                pass
+    (read,) = fake_source.log.entries("blob-get")
+    assert read.bytes_out < 50 * 1024 * 1024

@@ -1,0 +1,218 @@
+"""Copies that are killed at a random moment, and begun again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self
+
+from imageferry.copy.transfer import WHOLE_LIMIT
+from imageferry.report import Report
+from tests.copy.running import configured
+from tests.flows.command import ROOT, CommandLine
+from tests.registries import actions
+from tests.registries.habits import Habits
+from tests.registries.rules import Fault
+from tests.soak.images import MIB, Image, cargo
+from tests.soak.places import Place, running
+from tests.soak.prefect_server import PrefectServer
+from tests.soak.tally import Tally
+from tests.soak.verdict import Copies, broken_tags, faults_of
+from tests.soak.worlds import Site
+
+#: Every so many kills are of the whole command, which starts ten times as slowly as the engine alone.
+COMMAND_EVERY = 6
+
+#: Seconds after which a run hangs.
+HANGS_AFTER = 180.0
+
+
+class Killer:
+    """Kills copies between registries of these kinds. Prefect's server is started for the first that needs it."""
+
+    def __init__(self, folder: Path, kinds: tuple[str, ...]) -> None:
+        self._folder = folder
+        self._kinds = kinds
+        self._server = PrefectServer(folder / "prefect")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+
+    def kill(self, number: int) -> Tally:
+        """Do one kill, and give its counts; what is wrong is in ``wrong``."""
+        folder = self._folder / f"kill-{number}"
+        folder.mkdir(parents=True)
+        rng = Random(f"kill {number}")
+        by_command = number % COMMAND_EVERY == COMMAND_EVERY - 1
+        start = self._command(folder) if by_command else _engine(folder)
+        with ExitStack() as stack:
+            source = stack.enter_context(running(Site(rng.choice(self._kinds)), folder / "source"))
+            # One in process takes a tag whatever it names: there the order of the copying is all.
+            site = Site(rng.choice(self._kinds), Habits(check_references=False))
+            place = stack.enter_context(running(site, folder / "destination"))
+            tally = _Kill(rng, source, place, folder, start).run()
+        tally.kills_of_the_command = int(by_command)
+        if faults := tally.wrong.pop("", None):
+            tally.wrong[f"--kill {number}"] = faults
+        return tally
+
+    def _command(self, folder: Path) -> "Start":
+        line = CommandLine(folder, self._server.url(), self._server.home)
+        return lambda: line.start("--config", "config.json", "--report", "report.json", "--quiet")
+
+
+Start = Callable[[], "subprocess.Popen[str]"]
+"""Begins a run in a process of its own, of config.json, which leaves report.json."""
+
+
+Kept = tuple[str, str]
+"""A repository, and the digest of a blob in it."""
+
+
+def _engine(folder: Path) -> Start:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DOCKER_CONFIG": str(folder)}
+    words = [sys.executable, "-m", "tests.soak.crossing", "config.json", "report.json"]
+    return lambda: subprocess.Popen(
+        words,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@dataclass
+class _Kill:
+    """One copy that is killed at a moment drawn from the seed, and begun again."""
+
+    rng: Random
+    source: Place
+    place: Place
+    folder: Path
+    start: Start
+
+    def run(self) -> Tally:
+        """Kill, look, run again, look again; what is wrong stands under an empty name in ``wrong``."""
+        load = cargo(self.rng)
+        for image in load:
+            for document in (*image.children, image.root):
+                self.source.store.put(image.repository, image.tag if document is image.root else None, document)
+        copies: Copies = [(image, self.place, f"copy/{image.repository}") for image in load]
+        places = (self.source, self.place)
+        rules = {f"{self.source.host}/{name}": f"{self.place.host}/copy/{name}" for name in _repositories(load)}
+        text = configured(rules, auth={place.host: place.access for place in places})
+        (self.folder / "config.json").write_text(text)
+        tally = Tally(kills=1)
+        faults = self._kill(self._moment(load), tally) + broken_tags(copies, at_rest=False)
+        for place in places:
+            place.settle()
+        faults += broken_tags(copies)
+        tally.requests = sum(len(place.door.log) for place in places)
+        arrived = _arrived(copies)
+        tally.blobs_kept = len(arrived)
+        faults += self._again(copies, arrived, tally)
+        tally.requests += sum(len(place.door.log) for place in places)
+        if faults:
+            tally.wrong[""] = faults
+        else:
+            shutil.rmtree(self.folder)
+        return tally
+
+    def _moment(self, load: list[Image]) -> Callable[[], bool]:
+        """Draw when to kill: after so many bytes, after so many requests, or when so many manifests are put."""
+        log = self.place.door.log
+        blobs = {digest: size for image in load for digest, size in image.blobs.items()}
+        match self.rng.choice(["bytes", "requests", "manifests"]):
+            case "bytes":
+                wanted = self.rng.randint(0, int(sum(blobs.values()) * 0.95))
+                return lambda: sum(entry.bytes_in for entry in log) > wanted
+            case "requests":
+                wanted = self.rng.randint(1, 3 * len(blobs))
+                return lambda: len(log) >= wanted
+            case _:
+                wanted = self.rng.randint(1, sum(1 + len(image.children) for image in load) - 1)
+                return lambda: len(log.entries("manifest-put")) >= wanted
+
+    def _kill(self, is_time: Callable[[], bool], tally: Tally) -> list[str]:
+        # Slow enough that every moment of the copy can be met.
+        self.source.door.rules.append(Fault("blob-get", actions.slowly(self.rng.uniform(2, 8) * MIB)))
+        until = time.monotonic() + HANGS_AFTER
+        process = self.start()
+        while process.poll() is None and not is_time():
+            if time.monotonic() > until:
+                process.kill()
+                return [f"the first run hangs, {HANGS_AFTER:.0f} s after its begin: {_said(process)}"]
+            time.sleep(0.002)
+        tally.late_kills = int(process.poll() is not None)
+        process.kill()
+        said = _said(process)
+        return [f"the first run failed by itself: {said}"] if process.returncode not in (0, -9) else []
+
+    def _again(self, copies: Copies, arrived: set[Kept], tally: Tally) -> list[str]:
+        """Run again, and give what is wrong: all must be there at the end, and nothing sent that had arrived."""
+        for place in (self.source, self.place):
+            place.heal()
+            place.door.clear_log()
+        (self.folder / "report.json").unlink(missing_ok=True)
+        process = self.start()
+        try:
+            said = _said(process, HANGS_AFTER)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return [f"the second run hangs, {HANGS_AFTER:.0f} s after its begin: {_said(process)}"]
+        if process.returncode != 0:
+            return [f"the second run ended with {process.returncode}: {said}"]
+        report = Report.model_validate(json.loads((self.folder / "report.json").read_text()))
+        return self._sent_again(copies, arrived, tally) + faults_of(self.source, copies, report)
+
+    def _sent_again(self, copies: Copies, arrived: set[Kept], tally: Tally) -> list[str]:
+        """Give the blobs that had arrived and were sent again, but the small ones that are sent rather than asked for.
+
+        docker/distribution knows no repository without a tag, and where none is known small blobs are not looked up.
+        """
+        again = arrived & {
+            (entry.repository, digest)
+            for entry in self.place.door.log.entries("upload-start", "upload-put")
+            for digest in entry.query.get("digest", [])
+        }
+        sizes = {(repository, digest): size for image, _, repository in copies for digest, size in image.blobs.items()}
+        small = {kept for kept in again if sizes[kept] <= WHOLE_LIMIT}
+        tally.blobs_sent_again += len(again - small)
+        tally.small_blobs_sent_again += len(small)
+        faults = [f"blob {digest} of {name} had arrived, and was sent again" for name, digest in sorted(again - small)]
+        uploads = self.place.door.log.entries("upload-start", "upload-patch", "upload-put")
+        sent = sum(entry.bytes_in for entry in uploads)
+        lacking = sum(size for kept, size in sizes.items() if kept not in arrived or kept in small)
+        if sent > lacking:
+            faults.append(f"{sent:,} bytes of blobs were sent, though only {lacking:,} were lacking")
+        return faults
+
+
+def _said(process: "subprocess.Popen[str]", limit: float | None = None) -> str:
+    """Wait for the end of a process, ``limit`` seconds at most, and give the last of what it said."""
+    return "".join(filter(None, process.communicate(timeout=limit)))[-2000:]
+
+
+def _repositories(load: list[Image]) -> list[str]:
+    return sorted({image.repository for image in load})
+
+
+def _arrived(copies: Copies) -> set[Kept]:
+    """Give the repositories with the blobs that they have."""
+    wanted = {(repository, digest): place for image, place, repository in copies for digest in image.blobs}
+    return {(name, digest) for (name, digest), place in wanted.items() if place.store.has_blob(name, digest)}
