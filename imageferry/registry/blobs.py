@@ -32,7 +32,7 @@ class Blobs:
         if answer.status_code != 200:
             return None
         length = answer.headers.get("content-length", "")
-        return int(length) if length.isdigit() else -1
+        return int(length) if length.isdecimal() and length.isascii() else -1
 
     async def exists(self, digest: str) -> bool:
         """Whether the repository has the blob: see ``size``."""
@@ -50,7 +50,6 @@ class Blobs:
         headers = {"range": f"bytes={offset}-"} if offset else {}
         async with repository.stream("GET", f"blobs/{digest}", action=action, headers=headers) as answer:
             if answer.status_code not in (200, 206):
-                await answer.aread()
                 check(answer, action, repository.host, 200, 206)
             yield answer
 
