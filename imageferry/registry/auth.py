@@ -170,7 +170,8 @@ class RegistryAuth(httpx.Auth):
         if realm.scheme not in ("https", "http") or not host:
             raise BadAnswer(action, f"its token server {quoted(text)} is not an http or https address")
         if realm.scheme == "http" and not self._may_be_plain:
-            raise BadAnswer(action, f"its token server {quoted(text)} would get the password without TLS")
+            reason = f"its token server {quoted(text)} would get the password without TLS"
+            raise BadAnswer(action, reason, advice="set insecure: true for it in auth if its network is your own")
         if leads_inside(host, self._origin.host):
             raise BadAnswer(action, f"its token server {quoted(text)} is an address inside this machine's network")
         return realm

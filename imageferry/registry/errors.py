@@ -95,6 +95,9 @@ def error_for(response: httpx.Response, action: str, host: str) -> RegistryError
     if said:
         reason += f" ({said})"
     kind, advice = _kind(status, codes, host)
+    if kind is NotFound and response.request.method == "POST":
+        # Harbor's projects, and repositories at ECR, are not made on push.
+        advice = "its repository or project must be created there first"
     return kind(action, reason, advice=advice, status=status, codes=codes)
 
 

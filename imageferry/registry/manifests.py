@@ -181,7 +181,10 @@ class Manifests:
 
 def _stored_type(manifest: Manifest, action: str, host: str) -> str:
     """Give the media type that the manifest itself says, or shows by its form, where the answer's type says nothing."""
-    document = manifest.document
+    try:
+        document = manifest.document
+    except BadAnswer:
+        document = {}
     media_type = document.get("mediaType")
     if isinstance(media_type, str):
         return media_type
