@@ -21,6 +21,9 @@ from imageferry.words import quoted
 DEPTH_LIMIT = 8
 ENTRIES_LIMIT = 10_000
 
+#: Manifests of one image: indexes of indexes could name others without end.
+MANIFESTS_LIMIT = 20_000
+
 #: The largest blob, in bytes: 1 TiB, beyond what any registry takes.
 BLOB_LIMIT = 1 << 40
 
