@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
 from imageferry.errors import ReferenceError
+from imageferry.words import quoted
 
 DOCKER_HUB = "docker.io"
 
@@ -15,7 +18,7 @@ DOCKER_HUB_NAMES = frozenset(
 )
 
 _HOST = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?",
+    r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?",
 )
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -92,10 +95,19 @@ def split_repository(text: str) -> tuple[str, str]:
 def check_registry(host: str) -> str:
     """Give the registry's name as it is used from here: lower case, ``docker.io`` for Docker Hub's names."""
     found = _HOST.fullmatch(host)
-    if found is None or not 0 < int(found["port"] or 1) < 65536:
-        raise ReferenceError(f"{host!r} is not a registry: expected host or host:port, such as quay.io")
+    if found is None or not 0 < int(found["port"] or 1) < 65536 or not _is_host(found["host"]):
+        raise ReferenceError(f"{quoted(host)} is not a registry: expected host or host:port, such as quay.io")
     host = host.lower()
     return DOCKER_HUB if host in DOCKER_HUB_NAMES else host
+
+
+def _is_host(host: str) -> bool:
+    """Whether a resolver takes the name (RFC 1035, 2.3.4: labels of 63 at most), or the address is one."""
+    if not host.startswith("["):
+        return len(host) <= 253 and all(0 < len(label) < 64 for label in host.split("."))
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.IPv6Address(host[1:-1]))
+    return False
 
 
 def check_repository(name: str) -> str:
@@ -105,7 +117,7 @@ def check_repository(name: str) -> str:
     if _REPOSITORY.fullmatch(name) is None or len(name) > _NAME_LENGTH:
         why = " (upper case is not allowed)" if name != name.lower() else ""
         raise ReferenceError(
-            f"{name!r} is not a repository{why}: expected parts of a-z, 0-9 and . _ - between slashes, "
+            f"{quoted(name)} is not a repository{why}: expected parts of a-z, 0-9 and . _ - between slashes, "
             f"{_NAME_LENGTH} characters at most",
         )
     return name
@@ -114,7 +126,7 @@ def check_repository(name: str) -> str:
 def check_tag(tag: str) -> str:
     """Give the tag back if it is one by the distribution specification's grammar."""
     if _TAG.fullmatch(tag) is None:
-        raise ReferenceError(f"{tag!r} is not a tag: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most")
+        raise ReferenceError(f"{quoted(tag)} is not a tag: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most")
     return tag
 
 
@@ -123,7 +135,7 @@ def check_digest(digest: str) -> str:
     algorithm, _, encoded = digest.partition(":")
     length = {"sha256": 64, "sha512": 128}.get(algorithm)
     if length is None:
-        raise ReferenceError(f"{digest!r} is not a digest: expected sha256: or sha512: before its digits")
+        raise ReferenceError(f"{quoted(digest)} is not a digest: expected sha256: or sha512: before its digits")
     if re.fullmatch(rf"[0-9a-f]{{{length}}}", encoded) is None:
-        raise ReferenceError(f"{digest!r} is not a digest: expected {algorithm}: and {length} of 0-9 a-f")
+        raise ReferenceError(f"{quoted(digest)} is not a digest: expected {algorithm}: and {length} of 0-9 a-f")
     return digest

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-import re
+import reprlib
+import unicodedata
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+#: Categories of Unicode that are no text: control, format (direction, invisible), halves of a pair, not assigned.
+_NO_TEXT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+#: How foreign values are quoted: long and deep ones are cut.
+_QUOTING = reprlib.Repr()
+_QUOTING.maxstring = _QUOTING.maxother = _QUOTING.maxlong = 200
+_QUOTING.maxlevel = 2
 
 
 def printable(text: str) -> str:
-    """Give the text with control and direction characters escaped: a registry must not write to the terminal."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Give the text with control and direction characters escaped: a registry must not write to the terminal.
+
+    Halves of a surrogate pair are escaped too: they fit into no file and no database.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(each) if unicodedata.category(each) in _NO_TEXT else each for each in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def quoted(value: object) -> str:
+    """Give a foreign value in quotes as Python writes it, with ``...`` in place of what is long or deep."""
+    return _QUOTING.repr(value)
 
 
 def size(count: float) -> str:

@@ -124,3 +124,33 @@ def test_any_text_is_a_reference_or_is_told_why_not(text: str) -> None:
     except ReferenceError:
         return
     assert Reference.parse(str(found)) == found
+
+
+WHERE = st.integers(0, 40)
+STRANGE = st.sampled_from(
+    [" ", "\n", "\0", "\x1b", "\u202e", "\ud800", "?", "#", "%2e", "\\", "ü", "A/", "//", "../", "@"]
+)
+
+
+@settings(deadline=None)
+@given(REPOSITORIES, STRANGE, WHERE)
+def test_what_does_not_belong_is_refused_wherever_it_stands(repository: str, strange: str, where: int) -> None:
+    name = f"{repository[:where]}{strange}{repository[where:]}"
+    with pytest.raises(ReferenceError) as caught:
+        Reference.parse(f"quay.io/{name}")
+    # It is said, and writes neither to a terminal nor without end.
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("host", ["[:::]", "[1]", "a..b", "a" * 64 + ".example", ".".join(["a" * 60] * 5), "x.io."])
+def test_what_no_resolver_takes_is_no_registry(host: str) -> None:
+    with pytest.raises(ReferenceError, match="is not a registry"):
+        check_registry(host)
+
+
+def test_a_refusal_of_megabytes_is_short() -> None:
+    for text in ("a:" + "x" * 5_000_000, "quay.io/" + "A" * 5_000_000, "a@sha256:" + "x" * 5_000_000):
+        with pytest.raises(ReferenceError) as caught:
+            Reference.parse(text)
+        assert len(str(caught.value)) < 500

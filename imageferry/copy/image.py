@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from imageferry.concurrency import for_each
+from imageferry.copy import tree
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.platforms import Chosen, choose
 from imageferry.copy.tree import MANIFEST_TYPES, blobs, children, descriptor, read_child
 from imageferry.errors import ImageferryError
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Manifest, Repository
-from imageferry.registry.errors import NotFound
+from imageferry.registry.errors import BadAnswer, NotFound
 from imageferry.report import ImageOutcome, Outcome
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class _Placing:
         self._ferry = ferry
         self._source = source
         self._made = chosen.made
+        self._read = 0
         self._places: dict[str, Repository] = {}
         self.failures: dict[str, ImageferryError] = {}
         self.sent: defaultdict[str, int] = defaultdict(int)
@@ -113,6 +115,10 @@ class _Placing:
             lacking = [key for key in self.alive(keys) if not await self._has(key, child.digest)]
             if not lacking:
                 return
+            self._read += 1
+            if self._read > tree.MANIFESTS_LIMIT:
+                reason = f"it has more than {tree.MANIFESTS_LIMIT:,} manifests"
+                raise BadAnswer(f"copy manifest {index.digest}", reason, advice="the image is damaged or hostile")
             try:
                 manifest = self._made.get(child.digest) or await read_child(self._source, entry)
             except NotFound:

@@ -189,7 +189,8 @@ class _Planning:
             chosen = (await choose(root, repository, self._platforms)).root if root else None
             described = chosen.descriptor if chosen else await self._ferry.describe(source)
             if described is None:
-                raise NotFound(f"read manifest {source}", f"{repository.host} has no such image")
+                # Some answer 404 to every HEAD, though GET works.
+                described = (await repository.manifests.get(source.target)).descriptor
         except ImageferryError as error:
             for place in places:
                 self._ferry.note_failure(str(source), str(place), self._platforms, error)

@@ -51,7 +51,8 @@ class _Choosing:
     async def left_of(self, index: Manifest, depth: int) -> Manifest | None:
         """Give the index itself, one made anew, or None where nothing is left of it."""
         kept: list[dict[str, Any]] = []
-        for entry in children(index, depth):
+        entries = children(index, depth)
+        for entry in entries:
             if not self._wanted.takes(entry.get("platform")):
                 continue
             if entry.get("mediaType") not in INDEX_TYPES:
@@ -62,12 +63,15 @@ class _Choosing:
                 kept.append(entry)
             elif left is not None:
                 kept.append({**entry, "digest": left.digest, "size": len(left.body)})
-        if kept == index.document["manifests"]:
+        if len(kept) == len(entries) and all(left is was for left, was in zip(kept, entries, strict=True)):
             return index
         if not kept:
             return None
         # In ASCII: what a hostile index escapes may be no text at all.
-        body = json.dumps({**index.document, "manifests": kept}, separators=(",", ":")).encode()
+        try:
+            body = json.dumps({**index.document, "manifests": kept}, separators=(",", ":")).encode()
+        except RecursionError:
+            raise BadAnswer(f"filter index {index.digest}", "it is nested too deep to be written anew") from None
         made = Manifest.of(body, index.media_type)
         self.made[made.digest] = made
         return made
@@ -91,7 +95,7 @@ async def _platform(manifest: Manifest, source: Repository) -> dict[str, Any] | 
             if config["mediaType"] not in CONFIG_TYPES:
                 return None
             platform = json.loads(await source.blobs.read(check_digest(config["digest"]), MANIFEST_LIMIT))
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError):
         platform = None
     if not isinstance(platform, dict):
         raise BadAnswer(f"read the platform of {source.name}@{manifest.digest}", "its config names none")

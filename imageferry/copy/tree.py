@@ -15,10 +15,14 @@ from imageferry.registry.manifests import (
     OCI_MANIFEST,
     SCHEMA1_TYPES,
 )
+from imageferry.words import quoted
 
 #: Indexes within indexes, and entries of one manifest: more are an attack rather than an image.
 DEPTH_LIMIT = 8
 ENTRIES_LIMIT = 10_000
+
+#: Manifests of one image: indexes of indexes could name others without end.
+MANIFESTS_LIMIT = 20_000
 
 #: The largest blob, in bytes: 1 TiB, beyond what any registry takes.
 BLOB_LIMIT = 1 << 40
@@ -37,7 +41,7 @@ def children(index: Manifest, depth: int) -> list[dict[str, Any]]:
     for entry in entries:
         descriptor(index, entry)
         if not isinstance(entry.get("platform"), dict | None):
-            raise _bad(index, f"an entry has the platform {entry['platform']!r}"[:200])
+            raise _bad(index, f"an entry has the platform {quoted(entry['platform'])}")
     return entries
 
 
@@ -50,7 +54,7 @@ def blobs(manifest: Manifest) -> list[Descriptor]:
     document = manifest.document
     if manifest.media_type in SCHEMA1_TYPES:
         # Schema 1 tells no sizes: they are asked for when the blob is read.
-        found = [Descriptor("", _digest(manifest, entry.get("blobSum")), -1) for entry in _list(manifest, "fsLayers")]
+        found = [Descriptor("", _sum(manifest, entry), -1) for entry in _list(manifest, "fsLayers")]
     else:
         config = [document["config"]] if document.get("config") is not None else []
         entries = [*config, *_list(manifest, "layers"), *_list(manifest, "blobs")]
@@ -64,12 +68,12 @@ def descriptor(manifest: Manifest, entry: Any) -> Descriptor:
         raise _bad(manifest, "an entry is not a descriptor")
     size = entry.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= BLOB_LIMIT:
-        raise _bad(manifest, f"an entry has the size {size!r}")
+        raise _bad(manifest, f"an entry has the size {quoted(size)}")
     media_type = entry.get("mediaType")
     if media_type is None:
         media_type = ""
     if not isinstance(media_type, str):
-        raise _bad(manifest, f"an entry has the media type {media_type!r}"[:200])
+        raise _bad(manifest, f"an entry has the media type {quoted(media_type)}")
     return Descriptor(media_type, _digest(manifest, entry.get("digest")), size)
 
 
@@ -99,9 +103,15 @@ def _list(manifest: Manifest, key: str) -> list[Any]:
     return entries
 
 
+def _sum(manifest: Manifest, entry: Any) -> str:
+    if not isinstance(entry, dict):
+        raise _bad(manifest, "an entry of fsLayers is not a mapping with a blobSum")
+    return _digest(manifest, entry.get("blobSum"))
+
+
 def _digest(manifest: Manifest, digest: Any) -> str:
     try:
-        return check_digest(digest if isinstance(digest, str) else repr(digest)[:80])
+        return check_digest(digest if isinstance(digest, str) else quoted(digest))
     except ReferenceError as error:
         raise _bad(manifest, str(error)) from None
 

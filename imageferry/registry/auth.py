@@ -19,14 +19,21 @@ from imageferry.config.models import Access
 from imageferry.registry.challenge import Challenge, parse_challenges
 from imageferry.registry.errors import BadAnswer, LoginFailed, Unavailable, error_for
 from imageferry.registry.hosts import leads_inside
-from imageferry.registry.transport import TIMEOUT, is_replayable
+from imageferry.registry.transport import TIMEOUT, WHOLE, is_replayable
+from imageferry.words import quoted
 
 #: Seconds a token lives when its server does not say (token authentication specification).
 DEFAULT_LIFETIME = 60.0
 
 SCOPES = "imageferry.scopes"
 
-_EXTENSIONS = {"timeout": TIMEOUT.as_dict()}
+#: The most that a token server's answer may have, in bytes; tokens for many scopes have some 30 kB.
+_ANSWER_LIMIT = 1024 * 1024
+
+#: The extension of a request that holds a secret in its body, which no redirect may carry on: its own host.
+ONLY_AT = "imageferry.only-at"
+
+_EXTENSIONS = {"timeout": TIMEOUT.as_dict(), WHOLE: _ANSWER_LIMIT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ class RegistryAuth(httpx.Auth):
                 "scope": " ".join(scopes),
                 **dict(wanted),
             }
-            return httpx.Request("POST", realm, data=form, extensions=_EXTENSIONS)
+            return httpx.Request("POST", realm, data=form, extensions={**_EXTENSIONS, ONLY_AT: server_of(realm)})
         headers = {"authorization": self._basic_header()} if self._has_password() else {}
         query = httpx.QueryParams([*realm.params.multi_items(), *wanted, *(("scope", scope) for scope in scopes)])
         return httpx.Request("GET", realm.copy_with(query=str(query).encode()), headers=headers, extensions=_EXTENSIONS)
@@ -155,19 +162,22 @@ class RegistryAuth(httpx.Auth):
         text = self._bearer.parameters["realm"]
         action = f"log in to {self._origin.host}"
         try:
-            realm = httpx.URL(text)
-        except httpx.InvalidURL:
-            raise BadAnswer(action, f"its token server {text!r} is not an address") from None
-        if realm.scheme not in ("https", "http") or not realm.host:
-            raise BadAnswer(action, f"its token server {text!r} is not an http or https address")
+            # A name and a password in it would be sent in place of the user's.
+            realm = httpx.URL(text).copy_with(userinfo=b"")
+            host = realm.host
+        except (httpx.InvalidURL, UnicodeError):
+            raise BadAnswer(action, f"its token server {quoted(text)} is not an address") from None
+        if realm.scheme not in ("https", "http") or not host:
+            raise BadAnswer(action, f"its token server {quoted(text)} is not an http or https address")
         if realm.scheme == "http" and not self._may_be_plain:
-            raise BadAnswer(action, f"its token server {text!r} would get the password without TLS")
-        if leads_inside(realm.host, self._origin.host):
-            raise BadAnswer(action, f"its token server {text!r} is an address inside this machine's network")
+            reason = f"its token server {quoted(text)} would get the password without TLS"
+            raise BadAnswer(action, reason, advice="set insecure: true for it in auth if its network is your own")
+        if leads_inside(host, self._origin.host):
+            raise BadAnswer(action, f"its token server {quoted(text)} is an address inside this machine's network")
         return realm
 
     def _read_token(self, response: httpx.Response) -> _Token:
-        host = response.request.url.host
+        host = response.request.url.netloc.decode()
         action = f"log in to {self._origin.host if self._origin else host}"
         if response.status_code != 200:
             error = error_for(response, action, host)
@@ -179,11 +189,19 @@ class RegistryAuth(httpx.Auth):
             answer = json.loads(response.content)
             value = answer.get("token") or answer["access_token"]
             lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME)
+            if not lifetime > 0:
+                # What has ended before it came, and what is no number (NaN), says nothing.
+                lifetime = DEFAULT_LIFETIME
             if not isinstance(value, str) or not value.isascii() or not value.isprintable():
                 raise TypeError
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise BadAnswer(action, f"the token server {host} gave no token") from None
         return _Token(f"Bearer {value}", time.monotonic() + lifetime - min(30.0, lifetime / 4))
+
+
+def server_of(url: httpx.URL) -> str:
+    """Give the scheme, host and port of an address."""
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 @dataclass(slots=True)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import httpx
 
 from imageferry.registry.endpoint import check
-from imageferry.registry.errors import ERROR_BODY_LIMIT
-from imageferry.registry.transport import in_memory
 from imageferry.words import short
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ class Blobs:
         if answer.status_code != 200:
             return None
         length = answer.headers.get("content-length", "")
-        return int(length) if length.isdigit() else -1
+        return int(length) if length.isdecimal() and length.isascii() else -1
 
     async def exists(self, digest: str) -> bool:
         """Whether the repository has the blob: see ``size``."""
@@ -52,9 +50,7 @@ class Blobs:
         headers = {"range": f"bytes={offset}-"} if offset else {}
         async with repository.stream("GET", f"blobs/{digest}", action=action, headers=headers) as answer:
             if answer.status_code not in (200, 206):
-                with repository.endpoint.in_words(action):
-                    refusal = await in_memory(answer, ERROR_BODY_LIMIT)
-                check(refusal, action, repository.host, 200, 206)
+                check(answer, action, repository.host, 200, 206)
             yield answer
 
     async def read(self, digest: str, limit: int) -> bytes:

@@ -13,7 +13,7 @@ import httpx
 
 from imageferry.config.models import Access
 from imageferry.reference import DOCKER_HUB
-from imageferry.registry.auth import SCOPES, RegistryAuth
+from imageferry.registry.auth import ONLY_AT, SCOPES, RegistryAuth, server_of
 from imageferry.registry.errors import (
     ERROR_BODY_LIMIT,
     BadAnswer,
@@ -24,7 +24,7 @@ from imageferry.registry.errors import (
     error_for,
 )
 from imageferry.registry.gate import Gate
-from imageferry.registry.hosts import leads_inside
+from imageferry.registry.hosts import bare_host, leads_inside
 from imageferry.registry.throttle import Throttle
 from imageferry.registry.transport import ONCE, WHOLE, in_memory, is_replayable, open_client
 from imageferry.registry.ways import UploadWays
@@ -62,7 +62,7 @@ class Endpoint:
         self.ways = UploadWays()
         self._insecure = access is not None and access.insecure
         self._auth = RegistryAuth(access, may_be_plain=self._insecure)
-        self._bare_host = httpx.URL(f"https://{self.host}").host
+        self._bare_host = bare_host(self.host)
         self._origin: httpx.URL | None = None
         self._probing = asyncio.Lock()
         try:
@@ -152,16 +152,18 @@ class Endpoint:
         if self._origin is None:
             async with self._probing:
                 if self._origin is None:
-                    scheme = await self._probe(action) if self._insecure else "https"
+                    with self.in_words(action):
+                        scheme = await self._probe(action) if self._insecure else "https"
                     self._origin = httpx.URL(f"{scheme}://{self.host}")
                     self._auth.belongs_to(self._origin)
         return self._origin
 
     async def _probe(self, action: str) -> str:
+        probing = {ONCE: True, WHOLE: ERROR_BODY_LIMIT}
         for scheme in ("https", "http"):
             try:
                 await self._client.get(
-                    f"{scheme}://{self.host}/v2/", auth=None, follow_redirects=False, extensions={ONCE: True}
+                    f"{scheme}://{self.host}/v2/", auth=None, follow_redirects=False, extensions=probing
                 )
             except (httpx.TransportError, ssl.SSLError) as error:
                 last = error
@@ -170,9 +172,14 @@ class Endpoint:
         raise Unreachable(action, f"{self.host} does not answer, neither HTTPS nor HTTP: {_words(last)}") from None
 
     async def _check_host(self, request: httpx.Request) -> None:
-        """Refuse to follow an answer to an address inside this machine's network."""
-        if leads_inside(request.url.host, self._bare_host):
-            raise BadAnswer(f"follow {self.host}", f"it leads to {request.url.host}, inside this machine's network")
+        """Refuse to follow an answer inside this machine's network, or with a secret in hand to another host."""
+        host = request.url.host
+        if leads_inside(host, self._bare_host):
+            raise BadAnswer(f"follow {self.host}", f"it leads to {host}, inside this machine's network")
+        only = request.extensions.get(ONLY_AT)
+        if only and request.method == "POST" and only != server_of(request.url):
+            reason = f"its token server {only} sends the identity token on to {server_of(request.url)}"
+            raise BadAnswer(f"log in to {self.host}", reason)
 
     @contextlib.contextmanager
     def in_words(self, action: str) -> Iterator[None]:
@@ -183,7 +190,8 @@ class Endpoint:
             raise
         except httpx.TooManyRedirects:
             raise BadAnswer(action, f"{self.host} redirects without end") from None
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
+            # A UnicodeError is idna's, of a host that looks like an international name and is none.
             raise BadAnswer(action, f"{self.host} leads to an address that is none: {_words(error)}") from None
         except (httpx.TransportError, ssl.SSLError) as error:
             raise self._transport_error(action, error) from None

@@ -38,9 +38,10 @@ class RegistryError(ImageferryError):
         status: int | None = None,
         codes: tuple[str, ...] = (),
     ) -> None:
-        self.action, self.reason, self.advice = action, reason, advice
+        # All three may quote a registry, which must write neither to a terminal nor to a log.
+        self.action, self.reason, self.advice = printable(action), printable(reason), printable(advice)
         self.status, self.codes = status, codes
-        super().__init__(f"cannot {action}: {reason}" + (f"; {advice}" if advice else ""))
+        super().__init__(f"cannot {self.action}: {self.reason}" + (f"; {self.advice}" if advice else ""))
 
 
 class Unreachable(RegistryError):
@@ -110,10 +111,13 @@ def error_for(response: httpx.Response, action: str, host: str) -> RegistryError
     """Make the error for an answer whose body has been read (as far as ``ERROR_BODY_LIMIT``)."""
     status = response.status_code
     codes, said = _entries(response)
-    reason = f"{host} answered {status} {response.reason_phrase}".rstrip()
+    reason = f"{host} answered {status} {response.reason_phrase[:100]}".rstrip()
     if said:
         reason += f" ({said})"
     kind, advice = _kind(status, codes, host)
+    if kind is NotFound and response.request.method == "POST":
+        # Harbor's projects, and repositories at ECR, are not made on push.
+        advice = "its repository or project must be created there first"
     return kind(action, reason, advice=advice, status=status, codes=codes)
 
 
@@ -138,7 +142,7 @@ def _entries(response: httpx.Response) -> tuple[tuple[str, ...], str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, httpx.ResponseNotRead):
         return (), ""
     codes = tuple(code for code, _ in found if code)
-    return codes, printable("; ".join(f"{code}: {message}".strip(": ") for code, message in found))[:500]
+    return codes, "; ".join(f"{code}: {message}".strip(": ") for code, message in found)[:500]
 
 
 def _text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from imageferry.errors import ReferenceError
 from imageferry.reference import check_digest
 from imageferry.registry.endpoint import check
 from imageferry.registry.errors import BadAnswer, DigestMismatch, NotFound, RegistryError
+from imageferry.words import quoted
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
@@ -50,6 +52,10 @@ _IMMUTABLE = frozenset({400, 409, 412})
 
 #: Content types of servers that do not know what they serve.
 _SAYING_NOTHING = frozenset({"", "application/json", "application/octet-stream", "text/plain", "text/html"})
+
+
+#: Wider than RFC 6838, 4.2: what registries hold under odd types is copied too.
+_MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,8 @@ class Manifests:
                 return None
         check(answer, action, repository.host, 200)
         length = answer.headers.get("content-length", "")
-        return Descriptor(_media_type(answer.headers), _digest(digest, action), int(length) if length.isdigit() else 0)
+        size = int(length) if length.isdecimal() and length.isascii() else 0
+        return Descriptor(_media_type(answer.headers), _digest(digest, action), size)
 
     async def get(self, target: str) -> Manifest:
         """Read a manifest by tag or digest, at most ``MANIFEST_LIMIT`` bytes.
@@ -140,7 +147,11 @@ class Manifests:
         if by_digest and manifest.digest != target:
             raise DigestMismatch(action, f"{repository.host} gave other bytes: they hash to {manifest.digest}")
         if manifest.media_type in _SAYING_NOTHING:
-            return Manifest(manifest.body, _stored_type(manifest, action, repository.host), manifest.digest)
+            manifest = Manifest(manifest.body, _stored_type(manifest, action, repository.host), manifest.digest)
+        if _MEDIA_TYPE.fullmatch(manifest.media_type) is None:
+            # It is put as a header: one with a line break in it would be two.
+            reason = f"{repository.host} gave the media type {quoted(manifest.media_type)}, which is none"
+            raise BadAnswer(action, reason, advice="the image is damaged or hostile")
         return manifest
 
     async def put(self, target: str, manifest: Manifest) -> None:
@@ -170,7 +181,10 @@ class Manifests:
 
 def _stored_type(manifest: Manifest, action: str, host: str) -> str:
     """Give the media type that the manifest itself says, or shows by its form, where the answer's type says nothing."""
-    document = manifest.document
+    try:
+        document = manifest.document
+    except BadAnswer:
+        document = {}
     media_type = document.get("mediaType")
     if isinstance(media_type, str):
         return media_type

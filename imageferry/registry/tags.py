@@ -11,6 +11,7 @@ import httpx
 
 from imageferry.registry.endpoint import check
 from imageferry.registry.errors import BadAnswer
+from imageferry.words import quoted
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 #: Tags asked for at once: ECR allows no more. Some answer with pages of their own size.
 PAGE = 1000
 _PAGE_LIMIT = 16 * 1024 * 1024
+
+#: The most that one repository may list, in pages and in bytes of them: a million tags have some 30 MB.
+PAGES_LIMIT = 10_000
+LIST_LIMIT = 128 * 1024 * 1024
+
+#: How much of a Link header is looked at, in characters.
+_LINK_LIMIT = 8192
 _LINK_NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel=\"?next\"?", re.IGNORECASE)
 
 
@@ -40,12 +48,16 @@ class Tags:
         action = f"list tags of {repository.name}"
         url = httpx.URL(repository.path("tags/list"), params={"n": PAGE})
         seen: set[str] = set()
+        size = 0
         while str(url) not in seen:
             seen.add(str(url))
+            if len(seen) > PAGES_LIMIT or size > LIST_LIMIT:
+                raise BadAnswer(action, f"{repository.host} lists tags without end ({len(seen) - 1:,} pages so far)")
             answer = await repository.send("GET", url, action=action, limit=_PAGE_LIMIT)
             check(answer, action, repository.host, 200)
+            size += len(answer.content)
             yield _tags(answer, action, repository.host)
-            following = _next(answer.headers, url)
+            following = _next(answer.headers, url, action)
             if following is None:
                 return
             url = following
@@ -64,10 +76,13 @@ def _tags(answer: httpx.Response, action: str, host: str) -> list[str]:
     return tags
 
 
-def _next(headers: httpx.Headers, url: httpx.URL) -> httpx.URL | None:
+def _next(headers: httpx.Headers, url: httpx.URL, action: str) -> httpx.URL | None:
     """Give path and query of the next page. Its host is dropped: behind a proxy, registries name one of their own."""
-    found = _LINK_NEXT.search(headers.get("link", ""))
+    found = _LINK_NEXT.search(headers.get("link", "")[:_LINK_LIMIT])
     if found is None:
         return None
-    link = url.join(found[1])
-    return httpx.URL(path=link.path, query=link.query)
+    try:
+        link = url.join(found[1])
+        return httpx.URL(path=link.path, query=link.query)
+    except httpx.InvalidURL:
+        raise BadAnswer(action, f"the next page is at {quoted(found[1])}, which is not an address") from None

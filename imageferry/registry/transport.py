@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
@@ -23,9 +24,11 @@ from imageferry import __version__
 from imageferry.config.models import Access
 from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES, causes
 from imageferry.registry.gate import Gate
+from imageferry.registry.hosts import OutwardResolver
 from imageferry.registry.pace import Pace
 from imageferry.registry.proxies import environment_proxies
 from imageferry.registry.quota import retry_after
+from imageferry.words import printable
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +71,19 @@ class _Client(httpx.AsyncClient):
 class StreamingTransport(AiohttpTransport):
     """aiohttp as httpx's transport, with buffers for blobs and nothing done to bodies or cookies on the way."""
 
-    def __init__(self, context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext, registry: str, proxy: httpx.Proxy | None = None) -> None:
         super().__init__(verify=context, proxy=proxy, trust_env=False, client=self._session)
+        self._registry = registry
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self.ssl_context, limit=0, keepalive_timeout=30),
+            connector=aiohttp.TCPConnector(
+                ssl=self.ssl_context,
+                limit=0,
+                keepalive_timeout=30,
+                resolver=OutwardResolver(self._registry, self.proxy.url.host if self.proxy else ""),
+            ),
+            response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_SIZE,
@@ -81,10 +91,28 @@ class StreamingTransport(AiohttpTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; the body of the answer is read as ``READ_SIZE`` pieces."""
-        response = await super().handle_async_request(request)
+        try:
+            response = await super().handle_async_request(request)
+        except aiohttp.ClientResponseError as error:
+            # What aiohttp could not read as HTTP; httpx-aiohttp lets it through.
+            what = error.message.partition("\n")[0].rstrip(":")[:100]
+            raise httpx.RemoteProtocolError(f"what came is no HTTP ({what})") from error
+        except ValueError as error:
+            # An address that aiohttp cannot send to, such as one with a password where Authorization is sent.
+            raise httpx.UnsupportedProtocol(str(error)) from error
         if isinstance(response.stream, AiohttpResponseStream):
             response.stream.CHUNK_SIZE = READ_SIZE
         return response
+
+
+class _Response(aiohttp.ClientResponse):
+    """An answer whose reason phrase, which may be in any encoding, is text."""
+
+    async def start(self, connection: Connection) -> _Response:
+        """Read the status line and the headers."""
+        await super().start(connection)
+        self.reason = (self.reason or "").encode(errors="replace").decode()
+        return self
 
 
 class PatientTransport(httpx.AsyncBaseTransport):
@@ -141,7 +169,7 @@ class PatientTransport(httpx.AsyncBaseTransport):
 
     async def _once(self, request: httpx.Request) -> httpx.Response:
         if not is_replayable(request):
-            return await self._gate.through(request, self._inner.handle_async_request, bounded=False)
+            return await self._gate.through(request, self._exchange, bounded=False)
         for pace in self._gate.throttle.up:
             if size := int(request.headers.get("content-length", 0)):
                 await pace.take(size)
@@ -152,9 +180,7 @@ class PatientTransport(httpx.AsyncBaseTransport):
         limit: int | None = request.extensions.get(WHOLE)
         if limit is not None:
             return await in_memory(response, limit)
-        if response.status_code in TRANSIENT_STATUSES:
-            # Read here so that the connection is free for the next try.
-            return await in_memory(response, ERROR_BODY_LIMIT)
+        response = await _bounded(response)
         self._gate.throttle.slow_down(response)
         return response
 
@@ -180,6 +206,14 @@ class OutgoingBody(httpx.AsyncByteStream):
             for pace in self._paces:
                 await pace.take(len(piece))
             yield piece
+
+
+async def _bounded(response: httpx.Response) -> httpx.Response:
+    """Read what is no content, and what httpx would read to its end: a refusal, a redirect, a challenge.
+
+    Its connection is free then for the next try.
+    """
+    return response if response.is_success else await in_memory(response, ERROR_BODY_LIMIT)
 
 
 async def in_memory(response: httpx.Response, limit: int) -> httpx.Response:
@@ -219,7 +253,9 @@ def is_replayable(request: httpx.Request) -> bool:
 
 
 def _may_reach(error: BaseException) -> bool:
-    # Another try does not make a certificate good, nor TLS of plain HTTP.
+    # Another try does not make a certificate good, nor TLS of plain HTTP, nor an address of what is none.
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return False
     return isinstance(error, httpx.TransportError) and not any(isinstance(c, ssl.SSLError) for c in causes(error))
 
 
@@ -251,12 +287,13 @@ def _log_pause(state: RetryCallState) -> None:
     assert state.outcome is not None
     assert state.next_action is not None
     why = str(state.outcome.exception()) if state.outcome.failed else str(state.outcome.result().status_code)
+    # Where it was redirected to, a registry has said.
     logger.info(
         "%s %s%s: %s; again in %.1f s",
         request.method,
-        request.url.host,
-        request.url.path,
-        why,
+        request.url.raw_host.decode(),
+        printable(request.url.path),
+        printable(why),
         state.next_action.sleep,
     )
 
@@ -269,7 +306,7 @@ def open_client(host: str, access: Access | None, auth: httpx.Auth, gate: Gate) 
     context = tls_context(access)
 
     def transport(proxy: str | None) -> PatientTransport:
-        return PatientTransport(StreamingTransport(context, _proxy(proxy) if proxy else None), gate)
+        return PatientTransport(StreamingTransport(context, host, _proxy(proxy) if proxy else None), gate)
 
     own = access.proxy.get_secret_value() if access and access.proxy else None
     mounts = {} if own else {pattern: transport(proxy) for pattern, proxy in environment_proxies(host).items()}

@@ -67,7 +67,9 @@ async def test_distribution_3_goes_on_where_it_broke(
         assert SIZE <= severed.forwarded <= SIZE + HEADS + IN_BUFFERS
     assert_same(source_registry, repository, third, repository, "v1")
     assert third.counts()["upload-status"] >= 1
-    assert (third.counts()["upload-patch"], third.counts()["upload-start"]) == (2, 2)
+    assert third.counts()["upload-start"] == 2
+    # One more where the registry, asked before it has seen the break, refused what went on.
+    assert 2 <= third.counts()["upload-patch"] <= 3
     first, again = read(source_registry, layer)
     # From the last state of the hash before the byte that was lacking, at most a buffer before it.
     assert again <= SIZE - CUT + HEADS + IN_BUFFERS + reader.MARK_SPACING + transport.READ_SIZE

@@ -199,7 +199,17 @@ async def test_a_token_server_that_is_busy_is_asked_again(registry: FakeRegistry
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b"[]", b"{}", b'{"token": 5}', b'{"token": "a\\nb"}', b'{"token": "t", "expires_in": "soon"}'],
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"token": 5}',
+        b'{"token": "a\\nb"}',
+        b'{"token": "t", "expires_in": "soon"}',
+        b'{"token": "t", "expires_in": 1' + b"0" * 400 + b"}",
+        b'{"token": ' + b"[" * 60_000,
+    ],
 )
 async def test_a_token_server_that_gives_no_token_is_told(registry: FakeRegistry, body: bytes) -> None:
     registry.rules.append(Fault("token", actions.respond(200, body)))
@@ -224,3 +234,42 @@ async def test_secrets_are_in_no_error(registry: FakeRegistry) -> None:
     assert told.value.__cause__ is None
     assert told.value.__suppress_context__
     assert PASSWORD not in repr(vars(error)) + str(error)
+
+
+async def test_an_identity_token_is_not_carried_along_a_redirect() -> None:
+    with FakeRegistry() as thief, FakeRegistry(auth=Bearer(refresh_tokens={"long-lived": "robot"})) as registry:
+        registry.image("a/app", "v1")
+        registry.rules.append(Fault("token", actions.redirect(thief.url)))
+        async with opened(registry.host, entry=access(identity_token="long-lived")) as repository:
+            with pytest.raises(RegistryError, match="sends the identity token on to") as told:
+                await repository.manifests.describe("v1")
+        assert "long-lived" not in str(told.value)
+        assert len(thief.log) == 0
+
+
+async def test_a_realm_does_not_say_who_asks(registry: FakeRegistry, bearer: Bearer) -> None:
+    bearer.realm = registry.url.replace("//", "//someone:else@") + "/token"
+    async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
+        assert await repository.manifests.describe("v1")
+
+
+@pytest.mark.parametrize("life", [b"-5", b"NaN", b"0", b"null"])
+async def test_a_life_that_is_none_is_a_minute(registry: FakeRegistry, clock: Clock, life: bytes) -> None:
+    body = b'{"token": "t", "expires_in": ' + life + b"}"
+    registry.rules.append(Fault("token", actions.respond(200, body)))
+    registry.auth = None
+    challenge = {"WWW-Authenticate": f'Bearer realm="{registry.url}/token"'}
+    registry.rules.append(Fault("manifest-head", actions.refuse(401, "UNAUTHORIZED", "", challenge), times=1))
+    async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
+        for now in (1000.0, 1030.0, 1061.0):
+            clock.now = now
+            await repository.manifests.describe("v1")
+    assert registry.count("token") == 2
+
+
+async def test_a_token_without_end_is_not_read_to_its_end(registry: FakeRegistry) -> None:
+    registry.rules.append(Fault("token", actions.stall_after(3 * 1024 * 1024)))
+    registry.rules.append(Fault("token", actions.respond(200, b'{"token": "' + b"x" * 8_000_000 + b'"}')))
+    async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
+        with pytest.raises(RegistryError, match="gave no token"):
+            await repository.manifests.describe("v1")

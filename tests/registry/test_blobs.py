@@ -82,15 +82,3 @@ async def test_a_refusal_that_breaks_off_is_told_in_words(fake_source: FakeRegis
         with pytest.raises(Unreachable, match="the answer ended too early"):
             async with repository.blobs.open(digest):
                 pass
-
-
-async def test_a_refusal_is_read_with_a_bound(fake_source: FakeRegistry) -> None:
-    digest = fake_source.add_blob("a/app", BLOB)
-    endless = actions.respond(403, bytes(100 * 1024 * 1024))
-    fake_source.rules.append(Fault("blob-get", endless))
-    async with opened(fake_source.host) as repository:
-        with pytest.raises(Forbidden):
-            async with repository.blobs.open(digest):
-                pass
-    (read,) = fake_source.log.entries("blob-get")
-    assert read.bytes_out < 50 * 1024 * 1024

@@ -4,11 +4,13 @@ from typing import Literal
 
 import pytest
 
+from imageferry.registry import tags as listing
 from imageferry.registry.errors import BadAnswer, Forbidden, NotFound
 from tests.registries import actions
+from tests.registries.exchange import Call, Reply
 from tests.registries.habits import Habits
 from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
+from tests.registries.rules import Fault, Proceed
 from tests.registry.opening import opened
 
 
@@ -92,3 +94,32 @@ async def test_a_missing_repository_is_told_after_one_request(status: int, kind:
             with pytest.raises(kind, match="b/app"):
                 await repository.tags.all()
         assert registry.count("tags") == 1
+
+
+@pytest.mark.parametrize(("pages", "size"), [(5, 1 << 40), (10_000, 200)])
+async def test_a_list_without_end_ends(
+    fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch, pages: int, size: int
+) -> None:
+    monkeypatch.setattr(listing, "PAGES_LIMIT", pages)
+    monkeypatch.setattr(listing, "LIST_LIMIT", size)
+
+    async def another(call: Call, proceed: Proceed) -> Reply:
+        number = int(call.query("last") or 0) + 1
+        headers = {"Link": f'<{call.path}?last={number}>; rel="next"'}
+        return Reply(200, headers, f'{{"tags": ["v{number:06}", "w{number:06}", "x{number:06}"]}}'.encode())
+
+    fake_source.rules.append(Fault("tags", another))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(BadAnswer, match=r"lists tags without end \(5 pages so far\)"):
+            await repository.tags.all()
+    assert fake_source.count("tags") == 5
+
+
+@pytest.mark.parametrize("link", ["http://host:port/", "http://host//x"])
+async def test_a_next_page_that_is_nowhere_is_told(fake_source: FakeRegistry, link: str) -> None:
+    headers = {"Link": f'<{link}>; rel="next"'}
+    fake_source.rules.append(Fault("tags", actions.respond(200, b'{"tags":["a"]}', headers)))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(BadAnswer, match=f"the next page is at '{link}', which is not an address"):
+            await repository.tags.all()
+    assert fake_source.count("tags") == 1

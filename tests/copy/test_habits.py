@@ -1,0 +1,90 @@
+"""Habits of registries and images that a whole copy must have an answer to."""
+
+import logging
+
+import pytest
+
+from imageferry.copy import tree
+from tests.copy.running import configured, errors, outcomes, run
+from tests.images import raw
+from tests.images.documents import DOCKER_FOREIGN_LAYER, Document, Layer, image_manifest, sha256
+from tests.registries import actions
+from tests.registries.habits import Habits
+from tests.registries.inprocess import FakeRegistry
+from tests.registries.rules import Fault, Match
+
+
+def hold(registry: FakeRegistry, document: Document, tag: str | None = "v1") -> str:
+    """Put a document and its blobs there."""
+    for blob in document.blobs:
+        registry.add_blob("a/app", blob)
+    return registry.add_manifest("a/app", tag, document.data, document.media_type)
+
+
+def one(source: FakeRegistry, destination: FakeRegistry) -> str:
+    """Write a configuration that copies a/app:v1."""
+    return configured({f"{source.host}/a/app:v1": f"{destination.host}/a/app"}, source, destination)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [raw.artifact(), raw.helm_chart(), raw.referrer(raw.artifact()), raw.foreign_image()],
+    ids=["artifact", "chart", "referrer", "foreign"],
+)
+async def test_what_is_no_ordinary_image_is_copied_as_it_is(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, document: Document
+) -> None:
+    digest = hold(fake_source, document)
+    assert errors(await run(one(fake_source, fake_destination))) == {}
+    assert fake_destination.manifest("a/app", "v1") == document.data
+    assert fake_destination.media_type("a/app", digest) == document.media_type
+    assert all(fake_destination.blob("a/app", sha256(blob)) == blob for blob in document.blobs)
+
+
+@pytest.mark.parametrize(("urls", "reads"), [(("https://layers.invalid/x",), 0), ((), 1)])
+async def test_a_foreign_layer_stays_where_it_is_to_be_had(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, urls: tuple[str, ...], reads: int
+) -> None:
+    layer = Layer(b"base", DOCKER_FOREIGN_LAYER, urls)
+    hold(fake_source, image_manifest([layer], "windows/amd64", docker=True))
+    assert errors(await run(one(fake_source, fake_destination))) == {}
+    asked = [entry for entry in fake_source.log.entries("blob-get") if sha256(b"base") in entry.path]
+    assert len(asked) == reads
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_dry_run_where_head_does_not_work(fake_destination: FakeRegistry, status: int) -> None:
+    with FakeRegistry(Habits(manifest_head=status)) as source:
+        digest = source.image("a/app", "v1")
+        (image,) = (await run(one(source, fake_destination), dry_run=True)).images
+    assert (image.outcome, image.digest, image.error) == ("would_copy", digest, None)
+
+
+async def test_an_image_of_manifests_without_end_is_given_up(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "MANIFESTS_LIMIT", 5)
+    children = [fake_source.image("a/app", None, [bytes([number])]) for number in range(9)]
+    fake_source.index("a/app", "v1", children)
+    report = await run(one(fake_source, fake_destination))
+    assert outcomes(report) == {f"{fake_destination.host}/a/app:v1": "failed"}
+    assert "more than 5 manifests" in next(iter(errors(report).values()))
+    assert fake_source.count("manifest-get") <= 1 + 5
+    assert fake_destination.tags("a/app") == []
+
+
+async def test_no_control_character_of_a_registry_comes_into_a_log_or_a_report(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "imageferry")
+    fake_source.image("a/app", "v1")
+    elsewhere = f"{fake_source.url}/v2/%1b%5b2J%e2%80%ae"
+    fake_source.rules.append(Fault("blob-get", actions.redirect(lambda call: elsewhere)))
+    fake_source.rules.append(Fault(Match(path="2J"), actions.refuse(503, "\x1b[2J", "a\u202eb\ud800")))
+    report = await run(one(fake_source, fake_destination))
+    (words,) = errors(report).values()
+    assert "\\x1b[2J" in words
+    assert "\\ud800" in words
+    for text in (report.to_json(), *(record.getMessage() for record in caplog.records)):
+        assert not {"\x1b", "\u202e"} & set(text)
+    assert any("\\x1b[2J" in record.getMessage() for record in caplog.records)

@@ -1,0 +1,58 @@
+"""A server that answers whatever is asked with the same bytes, HTTP or not."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import repeat
+
+from imageferry.registry import Repository
+from tests.registry.opening import opened
+
+PING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+#: The first byte of a TLS handshake (RFC 8446, 5.1).
+_TLS = b"\x16"
+
+
+def answer(status: bytes = b"200 OK", headers: bytes = b"", body: bytes = b"{}") -> bytes:
+    """Make an answer; headers end with a line break each."""
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, len(body), headers, body)
+
+
+@asynccontextmanager
+async def answering(raw: bytes, then: bytes = b"", ping: bytes | None = PING) -> AsyncIterator[Repository]:
+    """Open a repository of a server that sends ``raw``, then ``then`` without end; with a ping it answers that well."""
+    sessions: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                # Who asks in TLS whether it is spoken would wait for long.
+                while (first := await reader.readexactly(1)) != _TLS:
+                    head = first + await reader.readuntil(b"\r\n\r\n")
+                    pinging = ping is not None and head.startswith(b"GET /v2/ ")
+                    writer.write(ping if pinging else raw)  # type: ignore[arg-type]
+                    await writer.drain()
+                    for piece in repeat(then) if then and not pinging else ():
+                        writer.write(piece)
+                        await writer.drain()
+        finally:
+            writer.transport.abort()
+
+    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(serve(reader, writer))
+        sessions.add(task)
+        task.add_done_callback(sessions.discard)
+
+    server = await asyncio.start_server(start, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    try:
+        async with opened(f"{host}:{port}", writable=True) as repository:
+            yield repository
+    finally:
+        server.close()
+        for task in list(sessions):
+            task.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)
