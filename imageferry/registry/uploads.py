@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
 
 logger = logging.getLogger(__name__)
+
+#: Seconds that a registry has to drop a session: a run that is stopped must not wait for one that hangs.
+CANCEL_LIMIT = 3.0
 
 #: How registries refuse a PUT that brings bytes: JFrog wants them in a PATCH before it.
 _NO_BYTES_WITH_PUT = frozenset({400, 405, 411, 415, 416})
@@ -101,8 +105,9 @@ class Upload:
     async def cancel(self) -> None:
         """Drop the session. A registry that refuses is left to time it out."""
         try:
-            await self._send("DELETE", self._location, {}, None)
-        except ImageferryError as error:
+            async with asyncio.timeout(CANCEL_LIMIT):
+                await self._send("DELETE", self._location, {}, None)
+        except (ImageferryError, TimeoutError) as error:
             logger.debug("upload session left behind: %s", error)
 
     async def _commit(self, content: bytes) -> None:
