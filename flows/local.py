@@ -164,8 +164,8 @@ class _Run:
         return Left(recorded.report, recorded.missing)
 
     def _ended(self, ferry: Ferry, *, stopped: bool) -> Report:
-        if stopped:
-            ferry.give_up_rest(self._configuration.rules)
+        # Nothing, where all was reached: what is left out of a report would pass for copied.
+        ferry.give_up_rest(self._configuration.rules)
         return ferry.outcomes.report("cancelled" if stopped else None)
 
 
@@ -181,6 +181,8 @@ def _import_flow() -> None:
 
     import flows.recording  # noqa: F401, PLC0415
 
+    # What Prefect's log could not be told would be written between the lines of the run, which says it at its end.
+    logging.raiseExceptions = False
     gc.freeze()
     gc.enable()
 

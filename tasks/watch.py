@@ -84,8 +84,6 @@ class Watch:
         # What tasks and loggers would send goes nowhere, instead of into a queue that no one empties.
         EventsWorker.set_client_override(NullEventsClient)
         set_api_log_sink(lambda line: None)
-        # Prefect writes to standard error that it could not send its log; the run says it once.
-        logging.raiseExceptions = False
 
     def hurry(self, seconds: float) -> None:
         """Give the server so many seconds more for all that is still to be asked."""

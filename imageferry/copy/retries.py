@@ -34,7 +34,9 @@ async def retried(work: Callable[[], Awaitable[None]], retries: int) -> None:
         before_sleep=_log_pause,
         reraise=True,
     )
-    await attempts(work)
+    async for attempt in attempts:
+        with attempt:
+            await work()
 
 
 def _log_pause(state: RetryCallState) -> None:

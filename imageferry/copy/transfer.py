@@ -79,9 +79,10 @@ class Transfer:
         await asyncio.gather(*map(send, destinations))
 
     async def _streamed(self, destinations: Sequence[Repository]) -> None:
-        outlets = await self._open(destinations)
+        outlets: dict[str, Outlet] = {}
         committed = False
         try:
+            await self._open(destinations, outlets)
             async with contextlib.aclosing(self._pieces()) as pieces:
                 async for piece in pieces:
                     for outlet in outlets.values():
@@ -96,8 +97,7 @@ class Transfer:
             if not committed:
                 await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
 
-    async def _open(self, destinations: Sequence[Repository]) -> dict[str, Outlet]:
-        outlets = {}
+    async def _open(self, destinations: Sequence[Repository], outlets: dict[str, Outlet]) -> None:
         for destination in destinations:
             try:
                 upload = await self._session(destination)
@@ -105,7 +105,6 @@ class Transfer:
                 self._failures[destination.name] = error
             else:
                 outlets[destination.name] = Outlet(upload, self._blob.size, self._sent)
-        return outlets
 
     async def _end(self, name: str, outlet: Outlet) -> None:
         """Commit an upload that went through; leave no session of one that did not."""

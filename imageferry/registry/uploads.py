@@ -33,6 +33,17 @@ class Uploads:
 
     async def start(self, digest: str) -> Upload:
         """Open an upload session for the blob. Raises ``RegistryError``."""
+        starting = asyncio.create_task(self._start(digest))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Its answer may be on the way: only then is there a session to name.
+            await asyncio.wait({starting}, timeout=CANCEL_LIMIT)
+            if starting.done() and not starting.cancelled() and starting.exception() is None:
+                await starting.result().cancel()
+            raise
+
+    async def _start(self, digest: str) -> Upload:
         repository = self._repository
         action = f"start the upload of blob {short(digest)} to {repository.name}"
         answer = await repository.send("POST", "blobs/uploads/", action=action, content=b"")
@@ -85,6 +96,9 @@ class Upload:
             again = await self._repository.uploads.start(self._digest)
             await again.patch(content, len(content))
             await again.commit()
+        except asyncio.CancelledError:
+            await self.cancel()
+            raise
 
     async def patch(self, content: bytes | httpx.AsyncByteStream, size: int) -> None:
         """Send the blob's ``size`` bytes as one stream; nothing is committed by it. Raises ``RegistryError``."""
