@@ -95,6 +95,8 @@ class History:
         """Give how many of them the server has in a terminal state; None when it does not answer."""
         ids = [str(identity) for identity in self._awaited]
         total = 0
+        if self._watch.gone:
+            return None
         try:
             async with get_client() as client:
                 for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -102,7 +104,8 @@ class History:
                         "flow_runs": {"id": {"any_": ids[start : start + _IDS_AT_ONCE]}},
                         "task_runs": {"state": {"type": {"any_": _TERMINAL}}},
                     }
-                    answer = await client.request("POST", "/task_runs/count", json=wanted)
+                    asking = client.request("POST", "/task_runs/count", json=wanted)
+                    answer = await self._watch.wait(asking)
                     total += int(answer.json())
         except HistoryLost:
             return None
