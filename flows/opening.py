@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -39,6 +40,7 @@ async def opened(
     drop_known_tracebacks()
     run = find_current()
     if run is not None:
+        run.take_signals()
         yield run
         return
     options = Options(force=force, dry_run=dry_run, platforms=PlatformFilter.parse(platforms or ()))
@@ -67,7 +69,8 @@ def _stopped_by_signal(run: Current) -> Iterator[None]:
         return
     before = signal.getsignal(signal.SIGTERM)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, run.stop.set)
+    run.take_signals = functools.partial(loop.add_signal_handler, signal.SIGTERM, run.stop.set)
+    run.take_signals()
     try:
         yield
     finally:

@@ -63,6 +63,7 @@ async def _copy_all(run: Current, rules: list[str], config: str, force: bool, pl
             return
         # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
         await step(run, lambda: sync_rule(name, config, force, platforms, return_state=True), rest)
+        run.take_signals()
         # Nothing where all is settled, as it is unless the subflow itself broke down.
         await rest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from tasks.watch import Watch
 class Current:
     """The engine of this process's run, the work that was planned (by rule, then by tag), and its history.
 
+    ``take_signals`` has a flow's own process stop the run at SIGTERM; each subflow gives the signal to Prefect again.
     ``stop`` is set when the run is to stop; ``runner`` does what Prefect's server is no longer there for.
     """
 
@@ -25,6 +27,7 @@ class Current:
     watch: Watch = field(default_factory=Watch)
     work: dict[str, dict[str, Work]] = field(default_factory=dict)
     flow_run_id: str | None = None
+    take_signals: Callable[[], None] = lambda: None
     runner: Runner = field(init=False)
     history: History = field(init=False)
 

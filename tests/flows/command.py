@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: Seconds after which a run hangs: the first start of a server is the longest that one takes.
-LIMIT = 100
+LIMIT = 240
 
 
 @dataclass(frozen=True)
