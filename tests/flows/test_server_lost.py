@@ -146,3 +146,33 @@ def test_a_server_that_cannot_start_is_told_with_the_way_without(
     assert str(command.home) in finished.err
     assert "Traceback" not in finished.both
     assert fake_destination.tags("mirror/app0") == []
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_interrupt_ends_in_time_though_the_server_is_gone(
+    tmp_path: Path,
+    ready_home: Path,
+    fake_source: FakeRegistry,
+    fake_destination: FakeRegistry,
+    gate: Gate,
+    way: signal.Signals,
+) -> None:
+    command = CommandLine(tmp_path, home=ready_home)
+    configure(command, fake_source, fake_destination)
+    process = command.start("--report", "report.json", "--output-failed-images", "failed.yaml")
+    wait_until(gate.reached.is_set, "the first manifest")
+    server = own_server(process)
+    os.kill(server, way)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    finished = command.finish(process)
+    seconds = time.monotonic() - begun
+    if way is signal.SIGSTOP:
+        os.kill(server, signal.SIGCONT)
+    assert seconds < 10, finished.both
+    assert finished.status == 130, finished.both
+    assert "Traceback" not in finished.both
+    report = command.report()
+    assert report["status"] == "cancelled"
+    assert any("interrupted" in (image["error"] or "") for image in report["images"])
+    assert "demo/app0" in (tmp_path / "failed.yaml").read_text()
