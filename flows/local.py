@@ -19,7 +19,7 @@ from rich.console import Console
 from flows.server import ServerError
 from flows.settings import CLIENT_DEFAULTS, prefect_home, set_defaults
 from flows.status import DONE, FAILED, INTERRUPTED
-from flows.stopping import Stopping
+from flows.stopping import DROP_LIMIT, Stopping
 from imageferry import words
 from imageferry.concurrency import until_stopped
 from imageferry.config import Configuration
@@ -38,9 +38,6 @@ Progress = LiveProgress | LineProgress
 
 #: Waits until Prefect's server is ready; tells of the seconds waited.
 Wait = Callable[[Callable[[float], None]], None]
-
-#: Seconds in which what is under way is dropped once a run is stopped.
-DROP_LIMIT = 5.0
 
 
 @dataclass(frozen=True)

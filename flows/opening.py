@@ -13,6 +13,7 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 
+from flows.stopping import DROP_LIMIT
 from imageferry.concurrency import until_stopped
 from imageferry.config import Files, load
 from imageferry.copy.ferry import Ferry
@@ -24,8 +25,7 @@ from tasks.logs import drop_known_tracebacks
 from tasks.plan import plan_all, plan_rules
 from tasks.steps import step
 
-#: Seconds in which what is under way is dropped once a run is stopped, and in which Prefect is told of the end.
-DROP_LIMIT = 5.0
+#: Seconds in which Prefect is told of the end once a run is stopped.
 LAST_WORDS_LIMIT = 6.0
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from prefect.context import AsyncClientContext
 from prefect.states import Completed, Failed
 
-from flows.opening import DROP_LIMIT, begin
+from flows.opening import begin
+from flows.stopping import DROP_LIMIT
 from flows.sync import sync
 from imageferry import words
 from imageferry.concurrency import until_stopped

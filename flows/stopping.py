@@ -12,6 +12,9 @@ from types import FrameType
 
 from flows.status import INTERRUPTED
 
+#: Seconds in which what is under way is dropped once a run is stopped.
+DROP_LIMIT = 5.0
+
 
 class Stopping:
     """Stops the run at the first SIGINT or SIGTERM, and the process at the second.

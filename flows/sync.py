@@ -13,8 +13,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.opening import DROP_LIMIT, LAST_WORDS_LIMIT, opened, planned, stopped_early
+from flows.opening import LAST_WORDS_LIMIT, opened, planned, stopped_early
 from flows.rule import sync_rule
+from flows.stopping import DROP_LIMIT
 from imageferry.concurrency import for_each, until_stopped
 from imageferry.config import Configuration
 from imageferry.copy.runner import RULES_AT_ONCE

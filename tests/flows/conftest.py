@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from flows.settings import SERVER_DEFAULTS
-from tests.flows.command import CommandLine
+from tests.flows.command import ROOT, CommandLine
 from tests.flows.prefect_api import PrefectApi
 from tests.registries.distribution import free_port
 
@@ -102,3 +102,14 @@ def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
 def command(tmp_path: Path, prefect_server: PrefectApi) -> CommandLine:
     """The command line, with the session's Prefect server."""
     return CommandLine(tmp_path, prefect_server.url)
+
+
+@pytest.fixture
+def without_prefect(tmp_path: Path) -> CommandLine:
+    """The command line where prefect cannot be imported: what works there needs no prefect."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "prefect.py").write_text("raise ImportError('prefect is not to be imported here')")
+    command = CommandLine(tmp_path)
+    command.more["PYTHONPATH"] = f"{broken}{os.pathsep}{ROOT}"
+    return command

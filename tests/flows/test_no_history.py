@@ -6,26 +6,14 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from tests.flows.command import ROOT, CommandLine, insecure
+from tests.flows.command import CommandLine, insecure
 from tests.flows.killing import wait_until
 from tests.registries import actions
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Fault, Match
-
-
-@pytest.fixture
-def without_prefect(tmp_path: Path) -> CommandLine:
-    """The command line where prefect cannot be imported."""
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "prefect.py").write_text("raise ImportError('prefect is not to be imported here')")
-    command = CommandLine(tmp_path)
-    command.more["PYTHONPATH"] = f"{broken}{os.pathsep}{ROOT}"
-    return command
 
 
 def configure(command: CommandLine, source: FakeRegistry, destination: FakeRegistry, *tags: str) -> None:
