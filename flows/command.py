@@ -59,6 +59,8 @@ class Request:
     """Bytes a second read from all sources together, such as 50MiB/s; each byte is read once for all destinations"""
     dry_run: Annotated[bool, Parameter(group=HOW)] = False
     """Plan and print, write to no registry"""
+    no_history: Annotated[bool, Parameter(group=HOW)] = False
+    """Copy without Prefect: no server is started or asked, and no history is kept"""
 
     report: Annotated[Path | None, Parameter(group=SHOWN, allow_leading_hyphen=True)] = None
     """Write the report as JSON to this file; - is standard output"""
@@ -105,15 +107,18 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
     Exit status: 0 everything is at its destination, 1 some image failed, 2 usage or configuration, 130 interrupted.
     """
     configuration = _checked(request)
-    server = available_server()
-    if server.notice:
-        print(f"imageferry: {server.notice}", file=sys.stderr)
-    from flows.local import run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
-
+    wait = None
     try:
-        return run(request, configuration, server.wait_until_ready)
+        if not request.no_history:
+            server = available_server()
+            if server.notice:
+                print(f"imageferry: {server.notice}", file=sys.stderr)
+            wait = server.wait_until_ready
+        from flows.local import run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
+
+        return run(request, configuration, wait)
     except ServerError as error:
-        print(f"imageferry: {error}", file=sys.stderr)
+        print(f"imageferry: {error}\n  --no-history copies without it", file=sys.stderr)
         return FAILED
 
 

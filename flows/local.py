@@ -8,26 +8,29 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from types import FrameType
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from flows.settings import CLIENT_DEFAULTS, set_defaults
+from flows.server import ServerError
+from flows.settings import CLIENT_DEFAULTS, prefect_home, set_defaults
 from flows.status import DONE, FAILED, INTERRUPTED
+from flows.stopping import DROP_LIMIT, Stopping
 from imageferry import words
+from imageferry.concurrency import until_stopped
 from imageferry.config import Configuration
 from imageferry.copy.ferry import Ferry
+from imageferry.copy.runner import Runner
 from imageferry.report import ImageOutcome, Outcome, Report
 from imageferry.terminal import files, summary
 from imageferry.terminal.progress import LineProgress, LiveProgress, line, progress_for
 
 if TYPE_CHECKING:
     from flows.command import Request
-    from tasks.current import Current
 
 logger = logging.getLogger("imageferry")
 
@@ -37,17 +40,26 @@ Progress = LiveProgress | LineProgress
 Wait = Callable[[Callable[[float], None]], None]
 
 
-def run(request: Request, configuration: Configuration, wait: Wait) -> int:
-    """Run the flow for what the command line asks, once Prefect's server has been waited for; give the exit status.
+@dataclass(frozen=True)
+class Left:
+    """What a run leaves: its report, and in words what Prefect has not recorded of it; empty where it has all."""
 
-    Raises ``ServerError``.
+    report: Report
+    missing: str = ""
+
+
+def run(request: Request, configuration: Configuration, wait: Wait | None) -> int:
+    """Do what the command line asks; give the exit status.
+
+    With the flow, once Prefect's server has been waited for; without ``wait``, the engine alone. Raises
+    ``ServerError``.
     """
-    set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
     progress = progress_for(sys.stderr, quiet=request.quiet)
     with progress.running():
-        report, missing = _run_beside_server(request, configuration, progress, wait)
-    if missing:
-        print(f"imageferry: Prefect's server has not recorded {words.count(missing, 'task run')}", file=sys.stderr)
+        left = _Run(request, configuration, progress, wait).result()
+    if left.missing:
+        print(f"imageferry: Prefect's history of this run is incomplete: {left.missing}", file=sys.stderr)
+    report = left.report
     try:
         _write(request, report)
     except OSError as error:
@@ -56,27 +68,106 @@ def run(request: Request, configuration: Configuration, wait: Wait) -> int:
     return {"completed": DONE, "cancelled": INTERRUPTED}.get(report.status, FAILED)
 
 
-def _run_beside_server(
-    request: Request, configuration: Configuration, progress: Progress, wait: Wait
-) -> tuple[Report, int]:
-    """Let the registries be asked while Prefect's server comes up and prefect is imported, then run the flow.
+class _Run:
+    """A run whose event loop has a thread of its own; the main thread keeps the signals.
 
-    The event loop has a thread of its own; the main thread keeps the signals: Prefect would end the process at SIGTERM.
+    So the registries are asked while Prefect's server comes up and prefect is imported here; and Prefect does not see
+    SIGTERM, at which it would end the process.
     """
-    ready: concurrent.futures.Future[None] = concurrent.futures.Future()
-    stopping = _Stopping(ready)
-    with stopping.on_signals(), concurrent.futures.ThreadPoolExecutor(1, "imageferry") as thread:
-        running = thread.submit(asyncio.run, _sync(request, configuration, progress, stopping, ready))
+
+    def __init__(self, request: Request, configuration: Configuration, progress: Progress, wait: Wait | None) -> None:
+        self._request = request
+        self._configuration = configuration
+        self._progress = progress
+        self._wait = wait
+        self._stopping = Stopping()
+        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._left: concurrent.futures.Future[Left] = concurrent.futures.Future()
+
+    def result(self) -> Left:
+        """Run, and give what is left. Raises ``ServerError``."""
+        # What hangs as the loop ends must not keep the process: the run has its result before that.
+        threading.Thread(target=self._loop, name="imageferry", daemon=True).start()
+        with self._stopping.on_signals():
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                # A run that was stopped does not wait for it any more.
+                try:
+                    self._make_ready()
+                except BaseException as error:
+                    self._ready.set_exception(error)
+                else:
+                    self._ready.set_result(None)
+            return self._left.result()
+
+    def _make_ready(self) -> None:
+        """Import prefect and wait for its server, unless the run is stopped meanwhile. Raises ``ServerError``."""
+        if self._wait is None:
+            gc.enable()
+            _log_to(self._request)
+            return
+        set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(self._request))
+
+        def on_wait(seconds: float) -> None:
+            self._progress.say(_starting(seconds))
+            if self._stopping.asked:
+                raise _StoppedEarly
+
         try:
             _import_flow()
-            wait(lambda seconds: progress.say(_starting(seconds)))
-            progress.say("")
-        except BaseException:
-            ready.cancel()
-            raise
-        if not ready.cancelled():
-            ready.set_result(None)
-        return running.result()
+            self._wait(on_wait)
+        except OSError as error:
+            raise ServerError(f"Prefect cannot use its folder {prefect_home(os.environ)}: {error}") from None
+        except _StoppedEarly:
+            return
+        finally:
+            self._progress.say("")
+        _log_to(self._request)
+
+    def _loop(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            if not self._left.done():
+                self._left.set_exception(error)
+
+    async def _main(self) -> None:
+        stop = self._stopping.event()
+        async with Ferry(self._configuration, self._request.options) as ferry:
+            ferry.outcomes.listeners.append(_log)
+            self._progress.watch(ferry.outcomes)
+            left = await (self._alone(ferry, stop) if self._wait is None else self._recorded(ferry, stop))
+        self._left.set_result(left)
+
+    async def _alone(self, ferry: Ferry, stop: asyncio.Event) -> Left:
+        """Let the engine do it all."""
+        runner = Runner(ferry)
+        ferry.deliveries.move = runner.move
+        stopped = await until_stopped(stop, runner.run(self._configuration.rules), DROP_LIMIT)
+        return Left(self._ended(ferry, stopped=stopped))
+
+    async def _recorded(self, ferry: Ferry, stop: asyncio.Event) -> Left:
+        """Plan, and once prefect is ready run the flow."""
+        planning = asyncio.create_task(ferry.plan_all(self._configuration.rules))
+
+        async def ready() -> None:
+            await asyncio.wrap_future(self._ready)
+
+        if await until_stopped(stop, ready(), DROP_LIMIT):
+            planning.cancel()
+            return Left(self._ended(ferry, stopped=True))
+        from flows.recording import record  # noqa: PLC0415 - it imports prefect
+
+        recorded = await record(self._request, ferry, stop, self._progress)
+        return Left(recorded.report, recorded.missing)
+
+    def _ended(self, ferry: Ferry, *, stopped: bool) -> Report:
+        # Nothing, where all was reached: what is left out of a report would pass for copied.
+        ferry.give_up_rest(self._configuration.rules)
+        return ferry.outcomes.report("cancelled" if stopped else None)
+
+
+class _StoppedEarly(Exception):
+    """The run was stopped before Prefect's server was ready."""
 
 
 def _import_flow() -> None:
@@ -85,8 +176,10 @@ def _import_flow() -> None:
     import prefect.flow_engine  # noqa: PLC0415
     import prefect.task_engine  # noqa: F401, PLC0415
 
-    import flows.sync  # noqa: F401, PLC0415
+    import flows.recording  # noqa: F401, PLC0415
 
+    # What Prefect's log could not be told would be written between the lines of the run, which says it at its end.
+    logging.raiseExceptions = False
     gc.freeze()
     gc.enable()
 
@@ -100,91 +193,6 @@ def _console_level(request: Request) -> dict[str, str]:
 def _starting(seconds: float) -> str:
     first = " (the first start makes its database)" if seconds > 10 else ""
     return f"starting Prefect's server, {words.duration(seconds)}{first}"
-
-
-class _Stopping:
-    """Stops the run at the first signal, and the process at the second."""
-
-    def __init__(self, ready: concurrent.futures.Future[None]) -> None:
-        self._ready = ready
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._run: Current | None = None
-        self._asked = False
-
-    def stops(self, run: Current) -> None:
-        """Say which run is to be stopped, from within its loop."""
-        self._loop, self._run = asyncio.get_running_loop(), run
-
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Take the signals that end a run while the context is entered."""
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            os._exit(INTERRUPTED)
-        self._asked = True
-        if self._loop is not None and self._run is not None:
-            self._loop.call_soon_threadsafe(self._run.stop.set)
-        else:
-            self._ready.cancel()
-
-
-async def _sync(
-    request: Request,
-    configuration: Configuration,
-    progress: Progress,
-    stopping: _Stopping,
-    ready: concurrent.futures.Future[None],
-) -> tuple[Report, int]:
-    """Plan, and once prefect is ``ready`` run the flow; give the report, and how many task runs are not recorded."""
-    async with Ferry(configuration, request.options) as ferry:
-        ferry.outcomes.listeners.append(_log)
-        progress.watch(ferry.outcomes)
-        planning = asyncio.create_task(ferry.plan_all(configuration.rules))
-        try:
-            await asyncio.wrap_future(ready)
-        except asyncio.CancelledError:
-            planning.cancel()
-            return ferry.outcomes.report("cancelled"), 0
-        return await _flow(request, ferry, progress, stopping)
-
-
-async def _flow(request: Request, ferry: Ferry, progress: Progress, stopping: _Stopping) -> tuple[Report, int]:
-    from prefect.context import AsyncClientContext  # noqa: PLC0415 - they import prefect
-
-    from flows.opening import begin  # noqa: PLC0415
-    from flows.sync import sync  # noqa: PLC0415
-    from tasks.history import drain  # noqa: PLC0415
-
-    _log_to(request)
-    run = begin(ferry)
-    stopping.stops(run)
-    # One client of Prefect's for all: each reads the system's authorities anew.
-    async with AsyncClientContext.get_or_create():
-        state = await sync(
-            config=request.described,
-            dry_run=request.dry_run,
-            force=request.force,
-            platforms=[str(platform) for platform in request.platforms.platforms] or None,
-            return_state=True,
-        )
-        status = state.type.value.lower()
-        if status not in ("completed", "failed", "cancelled"):
-            print(f"imageferry: the run ended unexpectedly: {state.message}", file=sys.stderr)
-        report = ferry.outcomes.report(status, str(state.state_details.flow_run_id))
-
-        def say(recorded: int, awaited: int) -> None:
-            progress.say(f"Prefect's server has recorded {recorded:,} of {words.count(awaited, 'task run')}")
-
-        missing = await run.history.complete(say)
-    await drain()
-    return report, missing
 
 
 def _log_to(request: Request) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import functools
+import signal
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from prefect.client.orchestration import get_client
+
+from flows.stopping import DROP_LIMIT
+from imageferry.concurrency import until_stopped
 from imageferry.config import Files, load
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
@@ -13,6 +22,11 @@ from imageferry.selection import PlatformFilter
 from tasks.blobs import move
 from tasks.current import Current, find_current, set_current
 from tasks.logs import drop_known_tracebacks
+from tasks.plan import plan_all, plan_rules
+from tasks.steps import step
+
+#: Seconds in which Prefect is told of the end once a run is stopped.
+LAST_WORDS_LIMIT = 6.0
 
 
 @contextlib.asynccontextmanager
@@ -26,16 +40,69 @@ async def opened(
     drop_known_tracebacks()
     run = find_current()
     if run is not None:
+        run.take_signals()
         yield run
         return
     options = Options(force=force, dry_run=dry_run, platforms=PlatformFilter.parse(platforms or ()))
     async with Ferry(load(Files(config=Path(config))), options) as ferry:
-        yield begin(ferry)
+        run = begin(ferry, asyncio.Event())
+        # The client of the flow run, which Prefect has opened before.
+        run.watch.guard(get_client())
+        async with run.watch.kept():
+            with _stopped_by_signal(run):
+                yield run
 
 
-def begin(ferry: Ferry) -> Current:
+def begin(ferry: Ferry, stop: asyncio.Event) -> Current:
     """Make this engine the one of the run, with its blobs moved as tasks."""
     ferry.deliveries.move = move
-    run = Current(ferry)
+    run = Current(ferry, stop)
     set_current(run)
     return run
+
+
+@contextlib.contextmanager
+def _stopped_by_signal(run: Current) -> Iterator[None]:
+    """Let SIGTERM stop the run in order, as a worker sends it to cancel a flow run: Prefect's own way drops all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+    run.take_signals = functools.partial(loop.add_signal_handler, signal.SIGTERM, run.stop.set)
+    run.take_signals()
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+
+
+async def planned(run: Current, rules: list[str]) -> None:
+    """Plan rules, in a task run where Prefect can give one."""
+
+    async def without() -> None:
+        await plan_all(run, rules)
+
+    await step(run, lambda: plan_rules(rules), without)
+
+
+async def stopped_early(run: Current, rules: list[str], work: Coroutine[Any, Any, None], *, grace: float = 0.0) -> bool:
+    """Do the work on these rules unless the run is stopped; then what is under way is dropped, and the rest has failed.
+
+    ``grace`` is for work that stops by itself, in seconds. Gives whether it was stopped.
+    """
+    hurrying = asyncio.create_task(_hurry_once_stopped(run))
+    try:
+        stopped = await until_stopped(run.stop, work, DROP_LIMIT, grace=grace)
+    finally:
+        hurrying.cancel()
+    if stopped:
+        wanted = set(rules)
+        run.ferry.give_up_rest(rule for rule in run.ferry.configuration.rules if rule.name in wanted)
+    return stopped
+
+
+async def _hurry_once_stopped(run: Current) -> None:
+    await run.stop.wait()
+    run.watch.hurry(LAST_WORDS_LIMIT)

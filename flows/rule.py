@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
-from flows.opening import opened
+from flows.opening import opened, planned, stopped_early
 from imageferry import words
 from imageferry.concurrency import for_each
 from imageferry.copy.plan import Work
+from imageferry.copy.runner import IMAGES_AT_ONCE
 from tasks.current import Current
-from tasks.plan import plan_rules
 from tasks.retries import with_retries
+from tasks.steps import step
 from tasks.tags import copy_tag
-
-#: Images of one rule that are copied at the same time: enough to fill the blob slots, few enough to keep memory small.
-IMAGES_AT_ONCE = 12
 
 
 @flow(name="sync-rule", flow_run_name="{rule}", persist_result=False, validate_parameters=True)
@@ -30,22 +28,25 @@ async def sync_rule(rule: str, config: str, force: bool = False, platforms: list
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
     """
     async with opened(config, force=force, platforms=platforms) as run:
-        if rule not in run.work:
-            await run.history.began()
-            await plan_rules([rule])
-        works = run.work.get(rule, {})
         before = len(run.ferry.outcomes.failures)
-        await for_each(works.values(), IMAGES_AT_ONCE, lambda work: _copy(run, rule, work))
+        stopped = await stopped_early(run, [rule], _copy_all(run, rule))
         failed = len(run.ferry.outcomes.failures) - before
-    message = f"{words.count(len(works), 'image')} to copy, {failed:,} failed"
+    message = f"{words.count(len(run.work.get(rule, {})), 'image')} to copy, {failed:,} failed"
+    if stopped:
+        return Cancelled(message=f"stopped; {message}")
     return Failed(message=message) if failed else Completed(message=message)
 
 
+async def _copy_all(run: Current, rule: str) -> None:
+    if rule not in run.work:
+        await planned(run, [rule])
+    await for_each(run.work.get(rule, {}).values(), IMAGES_AT_ONCE, lambda work: _copy(run, rule, work))
+
+
 async def _copy(run: Current, rule: str, work: Work) -> None:
-    await run.history.began()
     attempt = with_retries(copy_tag, run.ferry.options.retries)
     try:
-        await attempt(work.label, rule)
+        await step(run, lambda: attempt(work.label, rule), lambda: run.runner.copy(work))
     except Exception as error:
         # Whatever it is, it costs this image alone, and is reported.
         run.ferry.give_up(work, error)

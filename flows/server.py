@@ -38,7 +38,7 @@ RECORD_EVERY = 0.2
 
 
 class ServerError(Exception):
-    """The server did not come up. The text says what it printed last."""
+    """The server cannot be used. The text says why, or what it printed last."""
 
 
 class LocalServer:
@@ -46,9 +46,12 @@ class LocalServer:
 
     def __init__(self, notice: str = "") -> None:
         self.notice = notice
-        # Bound here, so that no other process can take the port meanwhile; clients that come early wait.
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        try:
+            # Bound here, so that no other process can take the port meanwhile; clients that come early wait.
+            self._socket = socket.create_server(("127.0.0.1", 0))
+            self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        except OSError as error:
+            raise ServerError(f"Prefect's server cannot start: {error}") from None
         self._port: int = self._socket.getsockname()[1]
         self.api_url = f"http://127.0.0.1:{self._port}/api"
         self._process = subprocess.Popen(
@@ -68,11 +71,15 @@ class LocalServer:
         while (waited := time.monotonic() - begun) < START_LIMIT:
             on_wait(waited)
             if self._process.poll() is not None:
-                raise ServerError(f"Prefect's server ended with status {self._process.returncode}:\n{self._tail()}")
+                raise ServerError(
+                    f"Prefect's server ended with status {self._process.returncode}: {self._last_words()}"
+                )
             if self._is_healthy():
+                # It has the socket: were it open here too, one that died would seem to listen still.
+                self._socket.close()
                 return
             time.sleep(0.02)
-        raise ServerError(f"Prefect's server did not answer within {START_LIMIT:.0f} s:\n{self._tail()}")
+        raise ServerError(f"Prefect's server did not answer within {START_LIMIT:.0f} s: {self._last_words()}")
 
     def _is_healthy(self) -> bool:
         """Ask once. The socket listens before the server does: the answer is there as soon as it can be."""
@@ -85,9 +92,12 @@ class LocalServer:
         finally:
             connection.close()
 
-    def _tail(self) -> str:
+    def _last_words(self) -> str:
+        """Give the last line that it printed: of a traceback, the one that says what is wrong."""
         self._output.seek(0)
-        return self._output.read().decode(errors="replace")[-2000:]
+        lines = self._output.read().decode(errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return said[-1][:500] if said else "it said nothing"
 
 
 class UsersServer:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
 from typing import NoReturn
 
-from flows.server import available_server
+from flows.server import ServerError, available_server
 
-#: Words that only ask for words.
-_NO_RUN = {"--help", "-h", "--version"}
+#: Words with which no server is wanted; the first ones only ask for words.
+_NO_SERVER = {"--help", "-h", "--version", "--no-history"}
 
 
 def main() -> NoReturn:
@@ -17,9 +19,16 @@ def main() -> NoReturn:
     words = sys.argv[1:]
     # What is imported stays: to look for garbage among it takes a tenth of the start. The run turns it on again.
     gc.disable()
-    if not _NO_RUN.intersection(words):
+    if not _NO_SERVER.intersection(words):
         # It takes longer than all else; where the configuration turns out to be bad, it ends with this process.
-        available_server()
+        with contextlib.suppress(ServerError):
+            # Told once the words are read: a fault in them comes first.
+            available_server()
     from flows.command import run  # noqa: PLC0415 - see above
 
-    raise SystemExit(run(words))
+    status = run(words)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    # What Prefect's threads still hold for a server that is gone must not keep the process: all else has been sent.
+    os._exit(status)

@@ -8,25 +8,20 @@ if __name__ == "__main__":
 
     main()
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.opening import opened
+from flows.opening import LAST_WORDS_LIMIT, opened, planned, stopped_early
 from flows.rule import sync_rule
-from imageferry.concurrency import for_each
+from flows.stopping import DROP_LIMIT
+from imageferry.concurrency import for_each, until_stopped
 from imageferry.config import Configuration
+from imageferry.copy.runner import RULES_AT_ONCE
 from tasks.current import Current
-from tasks.plan import plan_rules
 from tasks.report import publish_report
-
-#: Rules that are copied at the same time: each is a subflow, and more of them at once cost more than they bring.
-RULES_AT_ONCE = 4
+from tasks.steps import step
 
 
 @flow(name="sync", persist_result=False)
@@ -47,40 +42,33 @@ async def sync(
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
     """
     async with opened(config, force=force, dry_run=dry_run, platforms=platforms) as run:
+        run.flow_run_id = str(flow_run.id)
         rules = chosen(run.ferry.configuration, only)
-        stopped = await _until_stopped(run, _copy_all(run, rules, config, force, platforms))
+        copying = _copy_all(run, rules, config, force, platforms)
+        # The subflows stop by themselves, and have their ends told.
+        stopped = await stopped_early(run, rules, copying, grace=LAST_WORDS_LIMIT)
         return await _end(run, stopped=stopped)
 
 
 async def _copy_all(run: Current, rules: list[str], config: str, force: bool, platforms: list[str] | None) -> None:
     """Plan every rule, then copy those that have work, each in its subflow."""
-    await run.history.began()
-    busy = await plan_rules(rules)
+    if await until_stopped(run.stop, planned(run, rules), DROP_LIMIT):
+        return
+    known = {rule.name: rule for rule in run.ferry.configuration.rules}
 
-    async def copy(rule: str) -> None:
+    async def copy(name: str) -> None:
+        async def rest() -> None:
+            await until_stopped(run.stop, run.runner.copy_rule(known[name]), DROP_LIMIT)
+
+        if run.stop.is_set():
+            return
         # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
-        await run.history.began()
-        state = await sync_rule(rule, config, force, platforms, return_state=True)
-        for work in run.work[rule].values():
-            # Nothing where all is settled, as it is unless the subflow itself broke down.
-            run.ferry.give_up(work, RuntimeError(state.message or state.name))
+        await step(run, lambda: sync_rule(name, config, force, platforms, return_state=True), rest)
+        run.take_signals()
+        # Nothing where all is settled, as it is unless the subflow itself broke down.
+        await rest()
 
-    await for_each(busy, RULES_AT_ONCE, copy)
-
-
-async def _until_stopped(run: Current, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work, unless the run is stopped first; then what is under way is dropped. Gives whether it was."""
-    working = asyncio.create_task(work)
-    stopping = asyncio.create_task(run.stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopped = not working.done()
-    stopping.cancel()
-    if stopped:
-        working.cancel()
-        await asyncio.wait({working})
-    else:
-        await working
-    return stopped
+    await for_each([name for name in rules if name in run.work], RULES_AT_ONCE, copy)
 
 
 def chosen(configuration: Configuration, only: list[str] | None) -> list[str]:
@@ -89,8 +77,13 @@ def chosen(configuration: Configuration, only: list[str] | None) -> list[str]:
 
 
 async def _end(run: Current, *, stopped: bool) -> State[None]:
-    await run.history.began()
-    await publish_report(str(flow_run.id), return_state=True)  # type: ignore[misc] # Prefect types it as not awaited
+    async def published() -> None:
+        await publish_report(str(flow_run.id), return_state=True)  # type: ignore[misc] # Prefect types it as not awaited
+
+    async def without() -> None:
+        """Leave the report to the caller."""
+
+    await step(run, published, without)
     report = run.ferry.outcomes.report()
     if stopped:
         return Cancelled(message=f"stopped; {report.summary}")

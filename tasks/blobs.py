@@ -9,11 +9,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from imageferry import words
-from imageferry.copy.errors import BlobFailed, DeliveryError
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.runner import tried_enough
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Repository
 from tasks.current import current
-from tasks.retries import DELAYS, may_heal, with_retries
+from tasks.retries import DELAYS, JITTER, may_heal, with_retries
+from tasks.steps import own, step
 
 #: The environment variable that says from which size on (bytes) a blob has a task run of its own.
 TASK_SIZE = "IMAGEFERRY_BLOB_TASK_SIZE"
@@ -35,7 +37,7 @@ def task_size() -> int:
     cache_policy=NO_CACHE,
     persist_result=False,
     retry_delay_seconds=DELAYS,
-    retry_jitter_factor=0.3,
+    retry_jitter_factor=JITTER,
     retry_condition_fn=may_heal,
 )
 async def copy_blob(label: str, digest: str, size: int, source: str, destinations: list[str]) -> int:
@@ -46,7 +48,7 @@ async def copy_blob(label: str, digest: str, size: int, source: str, destination
     """
     ferry = current().ferry
     places = [await ferry.destination(Reference.parse(place)) for place in destinations]
-    await ferry.transfer(Descriptor("", digest, size), await ferry.source(Reference.parse(source)), places)
+    await own(ferry.transfer(Descriptor("", digest, size), await ferry.source(Reference.parse(source)), places))
     return size
 
 
@@ -54,14 +56,20 @@ async def move(blob: Descriptor, source: Repository, destinations: list[Reposito
     """Move a blob, as a task run of its own where it is large enough: what the engine is given to move blobs with."""
     run = current()
     if 0 <= blob.size < task_size():
+        if run.watch.gone:
+            await run.runner.move(blob, source, destinations)
+            return
         # Its image's task is the one that is tried again.
         await run.ferry.transfer(blob, source, destinations)
         return
-    await run.history.began()
     attempt = with_retries(copy_blob, run.ferry.options.retries)
     label = f"{words.short(blob.digest)} {words.size(blob.size) if blob.size >= 0 else ''}".rstrip()
+    places = [place.name for place in destinations]
     try:
-        await attempt(label, blob.digest, blob.size, source.name, [place.name for place in destinations])
+        await step(
+            run,
+            lambda: attempt(label, blob.digest, blob.size, source.name, places),
+            lambda: run.runner.move(blob, source, destinations),
+        )
     except DeliveryError as error:
-        # It has been tried as often as it may be: the image must not try it again.
-        raise DeliveryError(label, {name: BlobFailed(str(why)) for name, why in error.failures.items()}) from None
+        raise tried_enough(blob, error) from None

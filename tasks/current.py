@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.plan import Work
+from imageferry.copy.runner import Runner
 from tasks.history import History
+from tasks.watch import Watch
 
 
 @dataclass
 class Current:
-    """The engine of this process's run, the work that was planned (by rule, then by tag), and its history."""
+    """The engine of this process's run, the work that was planned (by rule, then by tag), and its history.
+
+    ``take_signals`` has a flow's own process stop the run at SIGTERM; each subflow gives the signal to Prefect again.
+    ``stop`` is set when the run is to stop; ``runner`` does what Prefect's server is no longer there for.
+    """
 
     ferry: Ferry
-    history: History = field(default_factory=History)
-    work: dict[str, dict[str, Work]] = field(default_factory=dict)
-    #: Set when the run is to stop: by a signal at the command line.
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    watch: Watch = field(default_factory=Watch)
+    work: dict[str, dict[str, Work]] = field(default_factory=dict)
+    flow_run_id: str | None = None
+    take_signals: Callable[[], None] = lambda: None
+    runner: Runner = field(init=False)
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runner = Runner(self.ferry)
+        self.history = History(self.watch)
 
 
 _current: ContextVar[Current] = ContextVar("imageferry_run")

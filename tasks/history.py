@@ -7,6 +7,7 @@ in its queue) a server drops what comes, and one that stops early never writes t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
@@ -16,9 +17,13 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
+
+from imageferry import words
+from tasks.watch import HistoryLost, Watch
 
 logger = logging.getLogger("imageferry.history")
 
@@ -29,14 +34,23 @@ ASK_EVERY = 500
 #: Seconds to wait at the end while the server makes no progress.
 PATIENCE = 30.0
 
+#: Seconds for a last try to reach a server that was given up.
+LAST_TRY = 2.0
+
 _TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 _IDS_AT_ONCE = 100
 
 
 class History:
-    """Counts the task runs that this process has awaited, and asks the server for those that it has written."""
+    """Counts the task runs that this process has awaited, and asks the server for those that it has written.
 
-    def __init__(self) -> None:
+    ``without`` counts what was done with no task run or subflow of its own, because Prefect could not begin one.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.without = 0
+        self._watch = watch
+        self._recorded = 0
         self._awaited: Counter[UUID] = Counter()
         self._since_asked = 0
         self._lock = asyncio.Lock()
@@ -50,10 +64,24 @@ class History:
         """Note a task run that begins in the flow run of this context; wait first while the server is far behind."""
         self._awaited[UUID(flow_run.id)] += 1
         self._since_asked += 1
-        if self._since_asked >= ASK_EVERY:
+        if self._since_asked >= ASK_EVERY and not self._watch.gone:
             async with self._lock:
                 if self._since_asked >= ASK_EVERY:
                     await self._let_catch_up()
+
+    def missed(self) -> None:
+        """Note that the task run which was to begin in this context did not, and that its work is done without."""
+        self._awaited[UUID(flow_run.id)] -= 1
+        self.without += 1
+
+    @property
+    def missing(self) -> str:
+        """Say in words what the server has not recorded as far as is known; empty where it has all."""
+        unwritten = max(0, self.awaited - self._recorded)
+        parts = [f"{self._recorded:,} of {words.count(self.awaited, 'task run')} are recorded"] if unwritten else []
+        if self.without:
+            parts.append(f"{words.count(self.without, 'more step', 'more steps')} had none")
+        return ", ".join(parts)
 
     async def _let_catch_up(self) -> None:
         begun = time.monotonic()
@@ -67,6 +95,8 @@ class History:
         """Give how many of them the server has in a terminal state; None when it does not answer."""
         ids = [str(identity) for identity in self._awaited]
         total = 0
+        if self._watch.gone:
+            return None
         try:
             async with get_client() as client:
                 for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -74,18 +104,22 @@ class History:
                         "flow_runs": {"id": {"any_": ids[start : start + _IDS_AT_ONCE]}},
                         "task_runs": {"state": {"type": {"any_": _TERMINAL}}},
                     }
-                    answer = await client.request("POST", "/task_runs/count", json=wanted)
+                    asking = client.request("POST", "/task_runs/count", json=wanted)
+                    answer = await self._watch.wait(asking)
                     total += int(answer.json())
-        except (httpx.HTTPError, ValueError, RuntimeError) as error:
-            logger.warning("Prefect's server does not say what it has recorded: %s", error)
+        except HistoryLost:
             return None
+        except (httpx.HTTPError, ValueError, RuntimeError) as error:
+            logger.info("Prefect's server does not say what it has recorded: %s", error)
+            return None
+        self._recorded = max(self._recorded, total)
         return total
 
-    async def complete(self, on_wait: Callable[[int, int], None] = lambda recorded, awaited: None) -> int:
-        """Wait until the server has written every task run; give how many it has not.
+    async def complete(self, on_wait: Callable[[int, int], None] = lambda recorded, awaited: None) -> None:
+        """Wait until the server has written every task run.
 
         ``on_wait`` is told how many are recorded, and of how many. Ends early when for ``PATIENCE`` seconds nothing
-        more is written.
+        more is written, or the server is gone.
         """
         best, progress_at = -1, time.monotonic()
         while best < self.awaited:
@@ -99,12 +133,22 @@ class History:
             on_wait(min(best, self.awaited), self.awaited)
             if best < self.awaited:
                 await asyncio.sleep(0.2)
-        return max(0, self.awaited - max(best, 0))
 
 
-async def drain() -> None:
+async def drain(watch: Watch) -> None:
     """Send the logs and events that wait in this process, while there still is a server to take them."""
     for queue in (APILogWorker, EventsWorker):
         drained = queue.drain_all(timeout=PATIENCE, at_exit=False)
         if inspect.isawaitable(drained):
-            await drained
+            with contextlib.suppress(HistoryLost):
+                await watch.wait(drained)
+
+
+async def end_flow_run(identity: str, state: State[None]) -> None:
+    """Try to tell a server that was given up how a flow run ended: it may be back, and would show it as running."""
+    try:
+        async with asyncio.timeout(LAST_TRY):
+            async with get_client() as client:
+                await client.set_flow_run_state(UUID(identity), state, force=True)
+    except Exception as error:
+        logger.info("Prefect's server was not told of the end: %s", str(error) or type(error).__name__)

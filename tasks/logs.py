@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 
 from imageferry.errors import ImageferryError
+from tasks.watch import HistoryLost
 
 
 class WithoutTraceback(logging.Filter):
     """Keeps the line and drops the traceback where the exception already says what failed, where and why."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Take every record; one of an ``ImageferryError`` without its traceback."""
-        if record.exc_info and isinstance(record.exc_info[1], ImageferryError):
+        """Take every record; one of a known error without its traceback."""
+        if record.exc_info and isinstance(record.exc_info[1], ImageferryError | HistoryLost):
             record.exc_info = None
         return True
 

@@ -1,4 +1,4 @@
-"""When Prefect tries a task again."""
+"""When Prefect tries a task again: as the engine does by itself."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
-from imageferry.errors import ImageferryError
+from imageferry.copy import retries as engine
+from imageferry.copy.retries import DELAYS, JITTER
+
+__all__ = ["DELAYS", "JITTER", "may_heal", "with_retries"]
 
 AsyncTask = Task[..., Coroutine[Any, Any, Any]]
 
-#: Seconds before each further attempt; the last one holds for all that follow.
-DELAYS = [2.0, 10.0, 30.0]
-
 
 def may_heal(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether another attempt may succeed: not for a refusal, a missing image or a bad digest (or a fault of ours)."""
-    return isinstance(state.data, ImageferryError) and state.data.transient
+    """Whether another attempt may succeed."""
+    return engine.may_heal(state.data)
 
 
 @functools.cache

@@ -6,7 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.current import current
-from tasks.retries import DELAYS, may_heal
+from tasks.retries import DELAYS, JITTER, may_heal
+from tasks.steps import own
 
 
 @task(
@@ -15,7 +16,7 @@ from tasks.retries import DELAYS, may_heal
     cache_policy=NO_CACHE,
     persist_result=False,
     retry_delay_seconds=DELAYS,
-    retry_jitter_factor=0.3,
+    retry_jitter_factor=JITTER,
     retry_condition_fn=may_heal,
 )
 async def copy_tag(tag: str, rule: str) -> None:
@@ -24,4 +25,4 @@ async def copy_tag(tag: str, rule: str) -> None:
     Raises ``DeliveryError`` that names the destinations which failed; a further attempt is for these alone.
     """
     run = current()
-    await run.ferry.copy(run.work[rule][tag])
+    await own(run.ferry.copy(run.work[rule][tag]))

@@ -56,6 +56,12 @@ class Deliveries:
         self._slots = asyncio.Semaphore(proc)
         self._demands: defaultdict[str, _Demand] = defaultdict(_Demand)
 
+    async def drop_sessions(self) -> None:
+        """Cancel the upload sessions that refused mounts have left and no blob has used."""
+        sessions = list(self.sessions.values())
+        self.sessions.clear()
+        await asyncio.gather(*(session.cancel() for session in sessions))
+
     async def deliver(self, blob: Descriptor, source: Repository, destinations: Iterable[Repository]) -> Delivered:
         """See that every destination has the blob."""
         lacking = [place for place in destinations if not self._holdings.has_blob(place, blob.digest)]

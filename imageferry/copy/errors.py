@@ -21,3 +21,7 @@ class DeliveryError(ImageferryError):
 
 class BlobFailed(ImageferryError):
     """A blob could not be brought to a destination, and what may be tried again has been tried."""
+
+
+class Interrupted(ImageferryError):
+    """The run was stopped before the work was done."""

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from imageferry.concurrency import for_each
 from imageferry.config import Access, Configuration, DockerCredentials, Rule
 from imageferry.copy.delivery import Deliveries
-from imageferry.copy.errors import DeliveryError
+from imageferry.copy.errors import DeliveryError, Interrupted
 from imageferry.copy.holdings import Holdings
 from imageferry.copy.image import copy_image
 from imageferry.copy.options import Options
-from imageferry.copy.plan import Work, plan_rule
+from imageferry.copy.plan import Work, fail_rule, plan_rule
 from imageferry.copy.transfer import Transfer
 from imageferry.errors import ImageferryError
 from imageferry.reference import Reference
@@ -47,6 +47,7 @@ class Ferry:
         self._rules_of = Counter(rule.source.repository.name for rule in configuration.rules)
         self._described: dict[Reference, asyncio.Task[Descriptor | None]] = {}
         self._planned: dict[str, asyncio.Task[list[Work]]] = {}
+        self._unplanned: set[str] = set()
         self._tags: dict[str, asyncio.Task[list[str]]] = {}
         self._manifest_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -54,6 +55,7 @@ class Ferry:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.deliveries.drop_sessions()
         await self._resources.aclose()
 
     async def plan(self, rule: Rule) -> list[Work]:
@@ -105,6 +107,19 @@ class Ferry:
             if place not in work.settled:
                 work.settled.add(place)
                 self.note_failure(work.name, str(place), work.platforms, failures.get(str(place), error))
+
+    def give_up_rest(self, rules: Iterable[Rule]) -> None:
+        """Note as failed what an interrupted run did not reach: images that were planned, and rules without a plan."""
+        for rule in rules:
+            planning = self._planned.get(rule.name)
+            if planning is not None and planning.done() and not planning.cancelled():
+                for work in planning.result():
+                    self.give_up(work, Interrupted("interrupted before it was copied"))
+            elif rule.name not in self._unplanned:
+                if planning is not None:
+                    planning.cancel()
+                self._unplanned.add(rule.name)
+                fail_rule(self, rule, Interrupted("interrupted before its images were compared"))
 
     def note_failure(self, source: str, destination: str, platforms: PlatformFilter, error: BaseException) -> None:
         """Note an image that failed, with the words that say why."""

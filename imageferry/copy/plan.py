@@ -45,24 +45,35 @@ class Work:
         """The source within its rule: its tag, or its digest where it has no tag."""
         return self.source.tag or self.source.target
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every destination is done, well or badly."""
+        return self.settled.issuperset(self.destinations)
+
 
 async def plan_rule(ferry: Ferry, rule: Rule) -> list[Work]:
     """Compare a rule's images with its destinations; note those that are up to date, skipped or cannot be compared.
 
-    Gives what is left to copy. Never raises an ``ImageferryError``: a rule that cannot be planned costs itself alone.
+    Gives what is left to copy. Never raises: a rule that cannot be planned costs itself alone.
     """
     planning = _Planning(ferry, rule)
     try:
         items = await planning.items()
-    except ImageferryError as error:
-        ferry.outcomes.expected += len(rule.destinations)
-        for written in rule.written or tuple(str(place.repository) for place in rule.destinations):
-            ferry.note_failure(rule.name, written, rule.platforms, error)
+    except Exception as error:
+        # Whatever it is, the other rules go on.
+        fail_rule(ferry, rule, error)
         return []
     ferry.outcomes.expected += len(items) * len(rule.destinations)
     await planning.look_up_destinations(len(items))
     await for_each(items, AT_ONCE, planning.compare)
     return [planning.found[source] for source, _ in items if source in planning.found]
+
+
+def fail_rule(ferry: Ferry, rule: Rule, error: BaseException) -> None:
+    """Note a rule that has no plan as failed, as it is written: what is run again is the whole of it."""
+    ferry.outcomes.expected += len(rule.destinations)
+    for written in rule.written or tuple(str(place.repository) for place in rule.destinations):
+        ferry.note_failure(rule.name, written, rule.platforms, error)
 
 
 class _Planning:
@@ -98,11 +109,16 @@ class _Planning:
     async def compare(self, item: tuple[Reference, list[Reference]]) -> None:
         """Compare one image with each of its destinations."""
         source, places = item
-        lacking = await self._lacking(source, places)
-        if lacking and self._ferry.options.dry_run:
-            await self._announce(source, lacking)
-        elif lacking:
-            self.found[source] = Work(source, tuple(lacking), self._platforms)
+        try:
+            lacking = await self._lacking(source, places)
+            if lacking and self._ferry.options.dry_run:
+                await self._announce(source, lacking)
+            elif lacking:
+                self.found[source] = Work(source, tuple(lacking), self._platforms)
+        except Exception as error:
+            # Whatever it is, the other images go on.
+            for place in places:
+                self._ferry.note_failure(str(source), str(place), self._platforms, error)
 
     async def _lacking(self, source: Reference, places: list[Reference]) -> list[Reference]:
         if self._ferry.options.force:

@@ -85,8 +85,9 @@ class Transfer:
         So none waits for another to recover, and what one of them has got is read there and not at the source again.
         """
         marks, places = Marks(self._blob), {destination.name: destination for destination in destinations}
-        outlets = await self._open(destinations)
+        outlets: dict[str, Outlet] = {}
         try:
+            await self._open(destinations, outlets)
             while outlets:
                 await self._feed(list(outlets.values()), marks)
                 left = await asyncio.gather(*(self._goes_on(places[name], outlets[name]) for name in outlets))
@@ -112,8 +113,7 @@ class Transfer:
                         await outlet.give(piece, reader.position - len(piece), alone=len(under_way) == 1)
         await asyncio.gather(*(outlet.finish() for outlet in outlets))
 
-    async def _open(self, destinations: Sequence[Repository]) -> dict[str, Outlet]:
-        outlets = {}
+    async def _open(self, destinations: Sequence[Repository], outlets: dict[str, Outlet]) -> None:
         for destination in destinations:
             try:
                 upload = await self._session(destination)
@@ -121,7 +121,6 @@ class Transfer:
                 self._failures[destination.name] = error
             else:
                 outlets[destination.name] = Outlet(upload, self._blob.size, self._sent)
-        return outlets
 
     async def _goes_on(self, destination: Repository, outlet: Outlet) -> bool:
         """Whether a destination has to be fed again; no session is left where it has not got the blob."""

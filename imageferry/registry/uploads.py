@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that a registry has to drop a session: a run that is stopped must not wait for one that hangs.
+CANCEL_LIMIT = 3.0
+
 #: How registries refuse a PUT that brings bytes: JFrog wants them in a PATCH before it.
 _NO_BYTES_WITH_PUT = frozenset({400, 405, 411, 415, 416})
 
@@ -38,9 +41,6 @@ CHUNK_SIZE = 32 * 1024 * 1024
 #: Sessions that a small blob is tried with.
 WHOLE_ATTEMPTS = 3
 
-#: Seconds that the cancelling of a session may take: registries drop those that are left behind.
-CANCEL_LIMIT = 5.0
-
 #: Seconds until a registry that refuses what goes on has seen that the connection before it is gone.
 SETTLING = 0.5
 
@@ -48,7 +48,7 @@ SETTLING = 0.5
 _RANGE = re.compile(r"^(?:bytes[= ])?0-([0-9]{1,18})$")
 
 
-class Interrupted(Unavailable):
+class BrokenOff(Unavailable):
     """An upload broke off and can go on: where it stands, or in a new session."""
 
 
@@ -60,6 +60,17 @@ class Uploads:
 
     async def start(self, digest: str) -> Upload:
         """Open an upload session for the blob. Raises ``RegistryError``."""
+        starting = asyncio.create_task(self._start(digest))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Its answer may be on the way: only then is there a session to name.
+            await asyncio.wait({starting}, timeout=CANCEL_LIMIT)
+            if starting.done() and not starting.cancelled() and starting.exception() is None:
+                await starting.result().cancel()
+            raise
+
+    async def _start(self, digest: str) -> Upload:
         repository = self._repository
         action = f"start the upload of blob {short(digest)} to {repository.name}"
         answer = await repository.send("POST", "blobs/uploads/", action=action, content=b"")
@@ -135,6 +146,13 @@ class Upload:
 
         Raises ``RegistryError``.
         """
+        try:
+            await self._put_whole(content)
+        except asyncio.CancelledError:
+            await self.cancel()
+            raise
+
+    async def _put_whole(self, content: bytes) -> None:
         for attempt in range(1, WHOLE_ATTEMPTS + 1):
             # Asked once: another upload may learn meanwhile that it does not take them.
             by_put = self._ways.bytes_with_put or not content
@@ -160,7 +178,7 @@ class Upload:
             # 416 is also said of a session that broke off.
             self._ways.bytes_with_put &= error.status == 416 and attempt == 1
             return True
-        return isinstance(error, Interrupted)
+        return isinstance(error, BrokenOff)
 
     def next_length(self, size: int) -> int:
         """Give the bytes that the next request is to bring of a blob of ``size`` bytes."""
@@ -172,7 +190,7 @@ class Upload:
     async def send(self, content: bytes | httpx.AsyncByteStream, length: int, size: int) -> None:
         """Send the next ``length`` bytes of a blob of ``size`` bytes: nothing is committed but by the last of a PUT.
 
-        ``took`` says that all of it was sent indeed. Raises ``RegistryError``: ``Interrupted`` where ``resume`` helps.
+        ``took`` says that all of it was sent indeed. Raises ``RegistryError``: ``BrokenOff`` where ``resume`` helps.
         """
         headers = {"content-type": "application/octet-stream", "content-length": str(length)}
         self._put = not self._ways.patch and length == size
@@ -289,16 +307,16 @@ class Upload:
         host, status = self._repository.host, answer.status_code
         if status in (307, 308):
             self._location, self._untouched = _location(answer, self.action), True
-            return Interrupted(self.action, f"{host} wants it at {self._location.host}", status=status)
+            return BrokenOff(self.action, f"{host} wants it at {self._location.host}", status=status)
         if status == 401 and not committing and not self._renewed:
             # The session was opened, so the token ended since; a stream cannot be sent a second time.
             self._untouched = self._renewed = True
-            return Interrupted(self.action, "its token ended before the bytes were taken", status=401)
+            return BrokenOff(self.action, "its token ended before the bytes were taken", status=401)
         if status < 400:
             return BadAnswer(self.action, f"{host} answered {status} to bytes of a blob", status=status)
         error = error_for(answer, self.action, host)
         if self._is_lost(error, committing=committing) or self._learns(error, length, committing=committing):
-            return Interrupted(self.action, error.reason, status=status, codes=error.codes)
+            return BrokenOff(self.action, error.reason, status=status, codes=error.codes)
         return error
 
     def _is_lost(self, error: RegistryError, *, committing: bool) -> bool:

@@ -1,17 +1,20 @@
 """A Prefect server for a session's tests, and a command line that uses it."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
 from flows.settings import SERVER_DEFAULTS
-from tests.flows.command import CommandLine
+from tests.flows.command import ROOT, CommandLine
 from tests.flows.prefect_api import PrefectApi
 from tests.registries.distribution import free_port
 
@@ -24,15 +27,52 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect")
 
 
+@dataclass(frozen=True)
+class PrefectServer:
+    """A Prefect server such as a user runs: `prefect server start`."""
+
+    api: PrefectApi
+    home: Path
+    process: "subprocess.Popen[bytes]"
+
+
 @pytest.fixture(scope="session")
 def prefect_server(prefect_home: Path) -> Iterator[PrefectApi]:
-    """A Prefect server such as a user runs: `prefect server start`."""
+    """The session's Prefect server."""
+    with running_server(prefect_home) as server:
+        yield server.api
+
+
+@pytest.fixture
+def ready_home(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_server: PrefectApi) -> Path:
+    """A Prefect home of this test alone, with its database made: that takes longer than most runs."""
+    home = tmp_path_factory.mktemp("ready")
+    with (
+        closing(sqlite3.connect(prefect_home / "prefect.db")) as made,
+        closing(sqlite3.connect(home / "prefect.db")) as copy,
+    ):
+        made.backup(copy)
+        # The mode that Prefect gives its database.
+        copy.execute("PRAGMA journal_mode = WAL")
+    return home
+
+
+@pytest.fixture
+def mortal_server(ready_home: Path) -> Iterator[PrefectServer]:
+    """A Prefect server of this test alone, to be killed, stopped or locked."""
+    with running_server(ready_home) as server:
+        yield server
+
+
+@contextmanager
+def running_server(home: Path) -> Iterator[PrefectServer]:
+    """Run a Prefect server with this home."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    with (prefect_home / "server.log").open("wb") as log:
+    with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-            env=kept | SERVER_DEFAULTS | {"PREFECT_HOME": str(prefect_home)},
+            env=kept | SERVER_DEFAULTS | {"PREFECT_HOME": str(home)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -40,7 +80,7 @@ def prefect_server(prefect_home: Path) -> Iterator[PrefectApi]:
         url = f"http://127.0.0.1:{port}/api"
         try:
             _wait_until_healthy(url, process)
-            yield PrefectApi(url)
+            yield PrefectServer(PrefectApi(url), home, process)
         finally:
             process.terminate()
             process.wait(20)
@@ -62,3 +102,14 @@ def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
 def command(tmp_path: Path, prefect_server: PrefectApi) -> CommandLine:
     """The command line, with the session's Prefect server."""
     return CommandLine(tmp_path, prefect_server.url)
+
+
+@pytest.fixture
+def without_prefect(tmp_path: Path) -> CommandLine:
+    """The command line where prefect cannot be imported: what works there needs no prefect."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "prefect.py").write_text("raise ImportError('prefect is not to be imported here')")
+    command = CommandLine(tmp_path)
+    command.more["PYTHONPATH"] = f"{broken}{os.pathsep}{ROOT}"
+    return command

@@ -14,23 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.command import ROOT, CommandLine, insecure
+from tests.flows.command import CommandLine, insecure
 from tests.flows.prefect_api import PrefectApi
 from tests.registries import actions
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Fault
-
-
-@pytest.fixture
-def without_prefect(tmp_path: Path) -> CommandLine:
-    """The command line where prefect cannot be imported: what works there needs no prefect."""
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "prefect.py").write_text("raise ImportError('prefect is not to be imported here')")
-    command = CommandLine(tmp_path)
-    command.more["PYTHONPATH"] = f"{broken}{os.pathsep}{ROOT}"
-    return command
-
 
 #: Broken configurations: the text, the line of the fault, and words of the message.
 BROKEN = [

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from imageferry.registry.errors import BadAnswer, Forbidden, NotFound, Unreachable
+from imageferry.registry.errors import BadAnswer, NotFound, Unreachable
 from tests.registries import actions
 from tests.registries.habits import Habits
 from tests.registries.inprocess import FakeRegistry

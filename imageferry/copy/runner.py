@@ -1,0 +1,70 @@
+"""A whole run of the engine by itself: every rule planned, every image copied, with more attempts where they may help.
+
+It is what runs without Prefect, and what goes on with a run that Prefect's server has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from imageferry.concurrency import for_each
+from imageferry.copy.errors import BlobFailed, DeliveryError
+from imageferry.copy.retries import retried
+from imageferry.registry import Descriptor, Repository
+from imageferry.words import short
+
+if TYPE_CHECKING:
+    from imageferry.config import Rule
+    from imageferry.copy.ferry import Ferry
+    from imageferry.copy.plan import Work
+
+#: Rules that are copied at the same time: each costs a subflow with Prefect, and more of them bring little.
+RULES_AT_ONCE = 4
+
+#: Images of one rule that are copied at the same time: enough to fill the blob slots, few enough to keep memory small.
+IMAGES_AT_ONCE = 12
+
+
+class Runner:
+    """Copies what is not settled yet: what was copied, or has failed for good, is left alone."""
+
+    def __init__(self, ferry: Ferry) -> None:
+        self._ferry = ferry
+
+    async def run(self, rules: Iterable[Rule]) -> None:
+        """Plan the rules and copy what they have to copy. Never raises for an image: each costs itself alone."""
+        rules = list(rules)
+        await self._ferry.plan_all(rules)
+        await for_each(rules, RULES_AT_ONCE, self.copy_rule)
+
+    async def copy_rule(self, rule: Rule) -> None:
+        """Copy what one rule has to copy."""
+        await for_each(await self._ferry.plan(rule), IMAGES_AT_ONCE, self.copy)
+
+    async def copy(self, work: Work) -> None:
+        """Copy one image, and note it as failed where it cannot be copied."""
+        if work.is_settled:
+            return
+        try:
+            await retried(lambda: self._ferry.copy(work), self._ferry.options.retries)
+        except Exception as error:
+            # Whatever it is, it costs this image alone, and is reported.
+            self._ferry.give_up(work, error)
+
+    async def move(self, blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
+        """Move a blob: what the engine is given to move blobs with. Raises ``DeliveryError``."""
+        try:
+            await retried(
+                lambda: self._ferry.transfer(blob, source, destinations),
+                self._ferry.options.retries,
+            )
+        except DeliveryError as error:
+            raise tried_enough(blob, error) from None
+
+
+def tried_enough(blob: Descriptor, error: DeliveryError) -> DeliveryError:
+    """Give the error of a blob that has been tried as often as it may be: its image must not try it again."""
+    return DeliveryError(
+        f"blob {short(blob.digest)}", {name: BlobFailed(str(why)) for name, why in error.failures.items()}
+    )

@@ -1,0 +1,186 @@
+"""Whether Prefect's server is there. Once it is gone, no more is asked of it: data first, history second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import set_api_log_sink
+
+logger = logging.getLogger("imageferry.history")
+
+#: Seconds between two looks, and those in which the server must answer one. It answers them beside all else it does.
+LOOK_EVERY = 2.0
+LOOK_LIMIT = 8.0
+
+#: Seconds in which a server that refuses connections may come back: a restart is not an end.
+RESTART_LIMIT = 3.0
+
+#: Seconds for which it may answer nothing but errors, or one request not at all, as one with a locked database does.
+PATIENCE = 30.0
+
+#: Answers that are tried again, and so do not count as one.
+_NOT_NOW = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class HistoryLost(Exception):
+    """Prefect's server is gone, and is asked no more. Not an error of what was to be recorded."""
+
+
+class Watch:
+    """Looks after the server through the clients that it guards.
+
+    ``why`` says in words what happened to it, None while it is there. One run has one watch, in the run's loop.
+    """
+
+    def __init__(self) -> None:
+        self.why: str | None = None
+        self._gone = asyncio.Event()
+        self._failing_since: float | None = None
+        self._inner: httpx.AsyncBaseTransport | None = None
+        self._api_url = ""
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server is to be asked no more."""
+        return self._gone.is_set()
+
+    def guard(self, client: PrefectClient) -> None:
+        """Have this client's requests end as soon as the server is gone, each with ``HistoryLost``."""
+        # Prefect has no setting for it: its client waits a minute for an answer, and sleeps between its tries.
+        http: Any = client._client
+        if isinstance(http._transport, _Guarded):
+            return
+        self._api_url = str(client.api_url).rstrip("/")
+        http._mounts = {where: inner and _Guarded(inner, self) for where, inner in http._mounts.items()}
+        http._transport = _Guarded(http._transport, self)
+        self._inner = http._transport_for_url(httpx.URL(self._api_url)).inner
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Look every ``LOOK_EVERY`` seconds while the context is entered."""
+        looking = asyncio.create_task(self._keep_looking())
+        try:
+            yield
+        finally:
+            looking.cancel()
+
+    def lose(self, why: str) -> None:
+        """Ask no more of the server. ``why`` is for people: "it refuses connections"."""
+        if self.gone:
+            return
+        self.why = why
+        self._gone.set()
+        logger.info("Prefect's server is asked no more: %s", why)
+        # What tasks and loggers would send goes nowhere, instead of into a queue that no one empties.
+        EventsWorker.set_client_override(NullEventsClient)
+        set_api_log_sink(lambda line: None)
+
+    def hurry(self, seconds: float) -> None:
+        """Give the server so many seconds more for all that is still to be asked."""
+        asyncio.get_running_loop().call_later(seconds, self.lose, "the run was stopped before it had answered")
+
+    async def wait(self, coroutine: Any) -> Any:
+        """Give what the coroutine gives. Raises ``HistoryLost`` when the server is gone first."""
+        asking = asyncio.ensure_future(coroutine)
+        losing = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({asking, losing}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+        finally:
+            losing.cancel()
+            asking.cancel()
+        raise HistoryLost(self.why)
+
+    async def look(self) -> None:
+        """Ask the server whether it is there, several at once as one; lose it where it is not."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def _keep_looking(self) -> None:
+        while not self.gone:
+            await asyncio.sleep(LOOK_EVERY)
+            await self.look()
+
+    async def _look(self) -> None:
+        begun = time.monotonic()
+        while not self.gone:
+            why = await self._fault()
+            if why is None:
+                return
+            if time.monotonic() - begun >= RESTART_LIMIT:
+                self.lose(why)
+                return
+            await asyncio.sleep(0.3)
+
+    async def _fault(self) -> str | None:
+        """Ask once, without Prefect's tries; any answer is one. Gives what is wrong, in words."""
+        if self._inner is None:
+            return None
+        request = httpx.Request("GET", f"{self._api_url}/health")
+        try:
+            async with asyncio.timeout(LOOK_LIMIT):
+                response = await self._inner.handle_async_request(request)
+                await response.aclose()
+        except TimeoutError:
+            return f"it did not answer within {LOOK_LIMIT:.0f} s"
+        except httpx.TransportError as error:
+            return f"it cannot be reached ({str(error) or type(error).__name__})"
+        return None
+
+    def note(self, *, answered: bool) -> None:
+        """Take in how a request went; lose the server where nothing has gone well for ``PATIENCE``."""
+        if answered:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = time.monotonic()
+        elif time.monotonic() - self._failing_since > PATIENCE:
+            self.lose(f"it has answered nothing but errors for {PATIENCE:.0f} s")
+
+
+class _Guarded(httpx.AsyncBaseTransport):
+    """A transport that gives up with the server, and tells the watch how each request went."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, watch: Watch) -> None:
+        self.inner = inner
+        self._watch = watch
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        watch = self._watch
+        if watch.gone:
+            raise HistoryLost(watch.why)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                response: httpx.Response = await watch.wait(self.inner.handle_async_request(request))
+        except TimeoutError:
+            watch.lose(f"it did not answer within {PATIENCE:.0f} s")
+            raise HistoryLost(watch.why) from None
+        except httpx.TransportError:
+            await watch.look()
+            if watch.gone:
+                raise HistoryLost(watch.why) from None
+            watch.note(answered=False)
+            raise
+        watch.note(answered=response.status_code not in _NOT_NOW)
+        return response
+
+    async def __aenter__(self) -> _Guarded:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *given: Any) -> None:
+        await self.inner.__aexit__(*given)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
