@@ -13,7 +13,7 @@ from rich.console import Console
 from flows.server import ServerError, available_server
 from flows.status import FAILED, USAGE
 from imageferry import __version__
-from imageferry.config import Configuration, ConfigurationError, find_files, load
+from imageferry.config import Configuration, ConfigurationError, NamedCredentials, StoredCredentials, find_files, load
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter, SelectionError
 
@@ -100,20 +100,27 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
 
     Exit status: 0 everything is at its destination, 1 some image failed, 2 usage or configuration, 130 interrupted.
     """
-    configuration = _checked(request)
+    named = NamedCredentials()
+    configuration = _checked(request, named)
     server = available_server()
     if server.notice:
         print(f"imageferry: {server.notice}", file=sys.stderr)
-    from flows.local import run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
+    from flows.local import prepare, run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
 
     try:
+        if named.names:
+            prepare(request)
+            server.wait_until_ready(lambda seconds: None)
+            from flows.stored import stored_access  # noqa: PLC0415 - it imports prefect
+
+            configuration = _checked(request, stored_access)
         return run(request, configuration, server.wait_until_ready)
     except ServerError as error:
         print(f"imageferry: {error}", file=sys.stderr)
         return FAILED
 
 
-def _checked(request: Request) -> Configuration:
+def _checked(request: Request, credentials: StoredCredentials) -> Configuration:
     """Read the configuration, or tell all its faults and end."""
     faults = [
         f"--{name} {value}: expected {least} or more"
@@ -131,7 +138,7 @@ def _checked(request: Request) -> Configuration:
     try:
         request.options  # noqa: B018 - read for its faults
         files = find_files(request.config, request.auth, request.images, Path.cwd())
-        configuration = load(files, registry=request.registry, namespace=request.namespace)
+        configuration = load(files, registry=request.registry, namespace=request.namespace, credentials=credentials)
     except (SelectionError, ConfigurationError) as error:
         faults += str(error).splitlines()
     if faults:

@@ -42,7 +42,7 @@ def run(request: Request, configuration: Configuration, wait: Wait) -> int:
 
     Raises ``ServerError``.
     """
-    set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
+    prepare(request)
     progress = progress_for(sys.stderr, quiet=request.quiet)
     with progress.running():
         report, missing = _run_beside_server(request, configuration, progress, wait)
@@ -89,6 +89,11 @@ def _import_flow() -> None:
 
     gc.freeze()
     gc.enable()
+
+
+def prepare(request: Request) -> None:
+    """Set what prefect reads when it is imported."""
+    set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
 
 
 def _console_level(request: Request) -> dict[str, str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
-from imageferry.config import Files, load
+from flows.stored import configuration_of
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
 from imageferry.selection import PlatformFilter
@@ -19,9 +18,9 @@ from tasks.logs import drop_known_tracebacks
 async def opened(
     config: str, *, force: bool = False, dry_run: bool = False, platforms: Sequence[str] | None = None
 ) -> AsyncIterator[Current]:
-    """Give the run of this context, or open one for the configuration file and close it at the end.
+    """Give the run of this context, or open one for the configuration and close it at the end.
 
-    Raises ``ConfigurationError`` for a file that cannot be used.
+    Raises ``ConfigurationError`` for one that cannot be used.
     """
     drop_known_tracebacks()
     run = find_current()
@@ -29,7 +28,7 @@ async def opened(
         yield run
         return
     options = Options(force=force, dry_run=dry_run, platforms=PlatformFilter.parse(platforms or ()))
-    async with Ferry(load(Files(config=Path(config))), options) as ferry:
+    async with Ferry(await configuration_of(config), options) as ferry:
         yield begin(ferry)
 
 

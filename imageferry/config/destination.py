@@ -20,7 +20,8 @@ def parse_destination(
 ) -> Destination | None:
     """Read one destination of ``source``; None where it cannot be known.
 
-    That is ``""`` when the defaults are unusable, and a text with variables ``ELSEWHERE``. Raises ``ImageferryError`` that says what is wrong; the value of a variable is never in it.
+    That is ``""`` when the defaults are unusable, and a text with variables ``ELSEWHERE``. Raises ``ImageferryError``
+    that says what is wrong; the value of a variable is never in it.
     """
     if not text:
         return _default(source, defaults)

@@ -13,6 +13,7 @@ import pytest
 from flows.settings import SERVER_DEFAULTS
 from tests.flows.command import CommandLine
 from tests.flows.prefect_api import PrefectApi
+from tests.flows.programs import Programs
 from tests.registries.distribution import free_port
 
 START_LIMIT = 180
@@ -62,3 +63,29 @@ def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
 def command(tmp_path: Path, prefect_server: PrefectApi) -> CommandLine:
     """The command line, with the session's Prefect server."""
     return CommandLine(tmp_path, prefect_server.url)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectApi) -> Programs:
+    """Prefect's command line and the programs of `deployments`, with the session's Prefect server."""
+    return Programs(tmp_path_factory.mktemp("programs"), prefect_server.url)
+
+
+@pytest.fixture(scope="session")
+def deployed(programs: Programs) -> Programs:
+    """The same, once the work pool, the deployments and the blocks are on the server, as `make deploy` puts them."""
+    for words in (
+        ("deployments.work_pool",),
+        ("prefect", "block", "register", "-m", "deployments.blocks"),
+        ("prefect", "--no-prompt", "deploy", "--all"),
+    ):
+        finished = programs.run(*words)
+        assert finished.status == 0, finished.both
+    return programs
+
+
+@pytest.fixture(scope="session")
+def worker(deployed: Programs) -> Iterator[Programs]:
+    """The same, with a worker for the pool."""
+    with deployed.running("prefect", "worker", "start", "--pool", "imageferry", until="started!"):
+        yield deployed
