@@ -43,7 +43,7 @@ MESSAGE = """\
 
 app = App(
     name="python -m deployments.notifications",
-    help="Have Prefect call a webhook where a run of sync/scheduled or sync/ad-hoc failed, crashed or died.",
+    help="Have Prefect call a webhook where a run of a deployment of sync failed, crashed or died.",
 )
 
 
@@ -51,9 +51,8 @@ def _of_deployments() -> list[ResourceSpecification | dict[str, str | list[str]]
     """Give what the events of these runs are related to. The rules under a run are not told of beside it."""
     return [
         ResourceSpecification.model_validate({"prefect.resource.role": "flow", "prefect.resource.name": "sync"}),
-        ResourceSpecification.model_validate(
-            {"prefect.resource.role": "deployment", "prefect.resource.name": ["scheduled", "ad-hoc"]}
-        ),
+        # A heartbeat does not name its deployment, so it is any one of this flow: a run by hand has none.
+        ResourceSpecification.model_validate({"prefect.resource.id": "prefect.deployment.*"}),
     ]
 
 
@@ -61,7 +60,7 @@ def tell_of_failures(webhook: CallWebhook) -> AutomationCore:
     """Give the automation that calls the webhook once for each run that ended badly."""
     return AutomationCore(
         name=FAILED,
-        description="Calls the webhook where a run of sync/scheduled or sync/ad-hoc failed or crashed.",
+        description="Calls the webhook where a run of a deployment of sync failed or crashed.",
         trigger=EventTrigger(
             expect=BAD_ENDS,
             match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
