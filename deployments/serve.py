@@ -32,7 +32,8 @@ def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]
         RunnerDeployment.from_flow(
             sync,
             "scheduled",
-            schedule=Cron(cron, timezone=timezone),
+            # The slug is prefect.yaml's: it takes the place of that schedule, and does not come beside it.
+            schedule=Cron(cron, timezone=timezone, slug="nightly"),
             parameters={"config": config},
             description="Everything in the configuration. A run that is still at work lets the next one pass.",
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),

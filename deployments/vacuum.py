@@ -93,7 +93,9 @@ def main(
         return 2
     server = available_server()
     if server.notice:
-        print(server.notice, file=sys.stderr)
+        # Another database than the one that was meant.
+        print(f"{server.notice.partition(';')[0]}: nothing is deleted", file=sys.stderr)
+        return 1
     set_defaults(os.environ, CLIENT_DEFAULTS)
     try:
         server.wait_until_ready(lambda seconds: None)

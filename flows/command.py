@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from flows.server import ServerError, available_server
-from flows.status import FAILED, USAGE
+from flows.status import FAILED, INTERRUPTED, USAGE
 from imageferry import __version__
 from imageferry.config import Configuration, ConfigurationError, NamedCredentials, StoredCredentials, find_files, load
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
@@ -118,6 +118,8 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
     except ServerError as error:
         print(f"imageferry: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _checked(request: Request, credentials: StoredCredentials) -> Configuration:

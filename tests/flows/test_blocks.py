@@ -58,6 +58,9 @@ def test_a_configuration_is_checked_when_it_is_saved() -> None:
     assert "text:2: auth.a.example.password" in told
     assert "text:4: images.b" in told
     assert "hunter2" not in told
+    with pytest.raises(ValidationError) as caught:
+        ImageferryConfiguration(text="hunter2")
+    assert "hunter2" not in str(caught.value)
     ImageferryConfiguration(text="auth: {a.example: {credentials: x, ca_file: /there.pem}}\nimages: {b: '${R}/b'}\n")
 
 
@@ -123,7 +126,7 @@ def test_a_run_takes_a_stored_configuration_that_names_stored_credentials(
     prefect_server.save_block(CONFIGURATION, "nightly", {"text": json.dumps({"auth": auth, "images": images})})
     run = prefect_server.ended(prefect_server.start("sync/ad-hoc", config="nightly").json()["id"])
     assert run["state"]["message"].startswith("1 copied"), prefect_server.logs(run["id"])
-    assert password_registry.password not in json.dumps(run) + json.dumps(prefect_server.logs(run["id"]))
+    assert str(password_registry.password) not in json.dumps(run) + json.dumps(prefect_server.logs(run["id"]))
 
     rule = next(iter(images))
     again = prefect_server.start("sync-rule/worker", rule=rule, config="nightly").json()["id"]
@@ -150,6 +153,7 @@ def test_all_faults_of_a_stored_configuration_are_in_the_states_message(
     assert run["state_type"] == "FAILED"
     for words in ("block faulty:2: auth.a.example.credentials", "block faulty:4: images.b", "block faulty:6: images.d"):
         assert words in run["state"]["message"]
+    assert "Traceback" not in "\n".join(prefect_server.logs(run["id"]))
 
 
 def test_a_configuration_that_is_nowhere_says_where_it_was_looked_for(

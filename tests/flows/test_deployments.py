@@ -64,6 +64,7 @@ def test_what_is_served_is_what_prefect_yaml_says() -> None:
     served = {each.name: each for each in serve.deployments("config.json", serve.NIGHTLY, serve.UTC)}
     assert set(served) == set(written)
     (schedule,) = served["scheduled"].schedules or []
+    assert schedule.schedule is not None
     assert schedule.schedule.model_dump(include={"cron", "timezone"}) == {
         key: written["scheduled"]["schedules"][0][key] for key in ("cron", "timezone")
     }
@@ -82,7 +83,6 @@ def test_what_is_served_is_what_prefect_yaml_says() -> None:
         ("sync/ad-hoc", {"config": ""}, "config"),
         ("sync/ad-hoc", {"only": [""]}, "only"),
         ("sync/ad-hoc", {"dry_run": "maybe"}, "maybe"),
-        ("sync/ad-hoc", {"forse": True}, "forse"),
         ("sync-rule/worker", {"config": "config.json"}, "rule"),
         ("sync-rule/worker", {"rule": "", "config": "config.json"}, "rule"),
     ],
@@ -144,22 +144,27 @@ def test_a_run_that_is_still_at_work_lets_the_next_one_pass(
 
 
 def test_one_machine_serves_all_without_a_worker_from_any_folder(
-    prefect_server: PrefectApi, programs: Programs, tmp_path: Path, fake_source: FakeRegistry,
-    fake_destination: FakeRegistry, request: pytest.FixtureRequest,
+    deployed: Programs, prefect_server: PrefectApi, tmp_path: Path, fake_source: FakeRegistry,
+    fake_destination: FakeRegistry,
 ) -> None:  # fmt: skip
     config(tmp_path, fake_source, fake_destination, "v1")
     words = ("deployments.serve", "--config", "config.yaml", "--cron", "30 3 * * 1", "--timezone", "Europe/Berlin")
     try:
-        with programs.running(*words, until="being served", folder=tmp_path):
-            schedule = prefect_server.deployment("sync/scheduled")["schedules"][0]["schedule"]
-            assert (schedule["cron"], schedule["timezone"]) == ("30 3 * * 1", "Europe/Berlin")
+        with deployed.running(*words, until="being served", folder=tmp_path):
+            scheduled = prefect_server.deployment("sync/scheduled")
+            # It takes the place of what `make deploy` put there.
+            assert [each["schedule"]["cron"] for each in scheduled["schedules"]] == ["30 3 * * 1"]
+            assert [each["schedule"]["timezone"] for each in scheduled["schedules"]] == ["Europe/Berlin"]
+            assert scheduled["work_pool_name"] is None
             assert prefect_server.start("sync/ad-hoc", platforms=["linux"]).status_code == 409
             run = prefect_server.ended(prefect_server.start("sync/ad-hoc").json()["id"])
             assert run["state"]["message"].startswith("1 copied"), prefect_server.logs(run["id"])
     finally:
         # The other tests' deployments have the same names.
-        deployed = programs.run("prefect", "--no-prompt", "deploy", "--all")
-        assert deployed.status == 0 or "imageferry" in deployed.both
+        again = deployed.run("prefect", "--no-prompt", "deploy", "--all")
+        assert again.status == 0, again.both
+    (schedule,) = prefect_server.deployment("sync/scheduled")["schedules"]
+    assert (schedule["schedule"]["cron"], schedule["active"]) == ("0 2 * * *", True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from tests.flows.command import CommandLine, insecure
 from tests.flows.prefect_api import PrefectApi
 from tests.flows.programs import Programs
+from tests.registries.distribution import free_port
 from tests.registries.inprocess import FakeRegistry
 
 
@@ -69,6 +70,13 @@ def test_old_runs_go_with_all_that_hangs_on_them_and_young_ones_stay(
         assert time.monotonic() - begun < 60, left
         time.sleep(0.2)
     assert {table: rows(database, table, young) for table in tables} == kept
+
+
+def test_no_other_database_is_vacuumed_than_the_one_that_was_meant(tmp_path: Path) -> None:
+    finished = Programs(tmp_path, f"http://127.0.0.1:{free_port()}/api").run("deployments.vacuum", "--older-than", "1d")
+    assert finished.status == 1, finished.both
+    assert "no Prefect server at http://127.0.0.1" in finished.err
+    assert "nothing is deleted" in finished.err
 
 
 @pytest.mark.parametrize("given", ["90", "soon", "-1d"])
