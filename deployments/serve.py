@@ -8,13 +8,14 @@ from zoneinfo import available_timezones
 
 from cyclopts import App, Parameter
 from prefect import serve
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
-from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
-from deployments.server import DONE, USAGE
+from deployments.server import DONE, USAGE, ask_server
 from flows.rule import sync_rule
 from flows.sync import sync
 
@@ -56,6 +57,20 @@ def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]
     ]
 
 
+async def in_a_pool(served: list[RunnerDeployment]) -> list[str]:
+    """Give the names of those that are on the server already, and there belong to a work pool."""
+    found = []
+    async with get_client() as client:
+        for each in served:
+            try:
+                deployment = await client.read_deployment_by_name(each.full_name)
+            except ObjectNotFound:
+                continue
+            if deployment.work_pool_name:
+                found.append(each.full_name)
+    return found
+
+
 @app.default
 def main(
     *,
@@ -67,9 +82,6 @@ def main(
     limit: Annotated[int, Parameter(help="How many runs may be at work at once; others wait")] = 4,
 ) -> int:
     """Serve the deployments until Ctrl-C, which pauses their schedule."""
-    if not get_current_settings().api.url:
-        print("no Prefect server is set: export PREFECT_API_URL=http://127.0.0.1:4200/api", file=sys.stderr)
-        return USAGE
     if timezone not in available_timezones():
         print(f"--timezone {timezone}: is no time zone: expected such as UTC or Europe/Berlin", file=sys.stderr)
         return USAGE
@@ -77,6 +89,13 @@ def main(
         served = deployments(config, cron, timezone)
     except ValueError:
         print(f"--cron {cron!r}: is no cron line: expected such as '0 2 * * *', every night at two", file=sys.stderr)
+        return USAGE
+    if taken := ask_server(in_a_pool(served)):
+        print(
+            f"{', '.join(taken)}: belong to a work pool (make deploy), whose workers would take their runs. "
+            "Delete these deployments first, or start a worker",
+            file=sys.stderr,
+        )
         return USAGE
     serve(*served, limit=limit)
     return DONE

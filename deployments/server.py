@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 from prefect.exceptions import PrefectHTTPStatusError
@@ -15,24 +15,33 @@ DONE = 0
 FAILED = 1
 USAGE = 2
 
+Answer = TypeVar("Answer")
 
-def run_on_server(work: Coroutine[Any, Any, str]) -> int:
-    """Do the work and print what it gives; give the exit status."""
+
+def ask_server(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Do the work and give what it gives. Ends the process, with words, where the server cannot be used."""
     url = get_current_settings().api.url
     if not url:
         work.close()
-        print(
+        _end(
+            USAGE,
             "no Prefect server is set: start one with .venv/bin/prefect server start, then "
             "export PREFECT_API_URL=http://127.0.0.1:4200/api",
-            file=sys.stderr,
         )
-        return USAGE
     try:
-        print(asyncio.run(work))
+        return asyncio.run(work)
     except PrefectHTTPStatusError as error:
-        print(f"the Prefect server at {url} answers {error.response.status_code}", file=sys.stderr)
-        return FAILED
+        _end(FAILED, f"the Prefect server at {url} answers {error.response.status_code}")
     except (httpx.HTTPError, RuntimeError) as error:
-        print(f"the Prefect server at {url} cannot be used: {error}", file=sys.stderr)
-        return FAILED
+        _end(FAILED, f"the Prefect server at {url} cannot be used: {error}")
+
+
+def run_on_server(work: Coroutine[Any, Any, str]) -> int:
+    """Do the work and print what it gives; give the exit status."""
+    print(ask_server(work))
     return DONE
+
+
+def _end(status: int, words: str) -> NoReturn:
+    print(words, file=sys.stderr)
+    raise SystemExit(status)

@@ -49,6 +49,10 @@ class PrefectApi:
         found: dict[str, Any] = httpx.get(f"{self.url}/deployments/name/{name}").raise_for_status().json()
         return found
 
+    def delete_deployment(self, name: str) -> None:
+        """Delete a deployment."""
+        httpx.delete(f"{self.url}/deployments/{self.deployment(name)['id']}", timeout=30).raise_for_status()
+
     def start(self, deployment: str, **parameters: Any) -> httpx.Response:
         """Ask for a run of a deployment, as the UI's form does; give the answer."""
         identity = self.deployment(deployment)["id"]

@@ -6,14 +6,17 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 
 from deployments.blocks import ImageferryConfiguration, RegistryCredentials
+from flows.stored import configuration_of
+from imageferry.config import ConfigurationError
 from tests.flows.command import CommandLine, insecure
 from tests.flows.prefect_api import PrefectApi
 from tests.flows.programs import Programs
 from tests.registries.auth import Bearer
-from tests.registries.distribution import DistributionRegistry
+from tests.registries.distribution import DistributionRegistry, free_port
 from tests.registries.inprocess import FakeRegistry
 
 PASSWORD = "planted-password-c41d"
@@ -142,6 +145,37 @@ def test_a_run_takes_a_variable_where_there_is_no_block(
     prefect_server.save_variable("weekly", value)
     run = prefect_server.ended(prefect_server.start("sync/ad-hoc", config="weekly").json()["id"])
     assert run["state"]["message"].startswith("1 copied"), prefect_server.logs(run["id"])
+
+
+async def test_a_path_comes_before_a_block_and_a_block_before_a_variable(
+    deployed: Programs, prefect_server: PrefectApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def text(source: str) -> str:
+        return f"# {source}\nimages: {{{source}: x.example/b}}\n"
+
+    prefect_server.save_variable("order", text("variable"))
+    monkeypatch.chdir(tmp_path)
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}):
+        found = [await configuration_of("order")]
+        prefect_server.save_block(CONFIGURATION, "order", {"text": text("block")})
+        found.append(await configuration_of("order"))
+        (tmp_path / "order").write_text(text("file"))
+        found.append(await configuration_of("order"))
+    assert [rule.name for each in found for rule in each.rules] == ["variable", "block", "file"]
+
+
+async def test_a_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: url}):
+        with pytest.raises(ConfigurationError, match=r"nightly: is no file here, and .* does not answer") as caught:
+            await configuration_of("nightly")
+        assert url in str(caught.value)
+        file = tmp_path / "config.yaml"
+        file.write_text("auth:\n  a.example: {credentials: x}\nimages: {b: a.example/b}\n")
+        with pytest.raises(
+            ConfigurationError, match=r"config\.yaml:2: auth\.a\.example\.credentials: .*does not answer"
+        ):
+            await configuration_of(str(file))
 
 
 def test_all_faults_of_a_stored_configuration_are_in_the_states_message(

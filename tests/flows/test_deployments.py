@@ -149,22 +149,26 @@ def test_one_machine_serves_all_without_a_worker_from_any_folder(
 ) -> None:  # fmt: skip
     config(tmp_path, fake_source, fake_destination, "v1")
     words = ("deployments.serve", "--config", "config.yaml", "--cron", "30 3 * * 1", "--timezone", "Europe/Berlin")
+    refused = deployed.run(*words)
+    assert refused.status == 2, refused.both
+    assert f"{', '.join(NAMES)}: belong to a work pool" in refused.err
+    for name in NAMES:
+        prefect_server.delete_deployment(name)
     try:
         with deployed.running(*words, until="being served", folder=tmp_path):
-            scheduled = prefect_server.deployment("sync/scheduled")
-            # It takes the place of what `make deploy` put there.
-            assert [each["schedule"]["cron"] for each in scheduled["schedules"]] == ["30 3 * * 1"]
-            assert [each["schedule"]["timezone"] for each in scheduled["schedules"]] == ["Europe/Berlin"]
-            assert scheduled["work_pool_name"] is None
+            (scheduled,) = prefect_server.deployment("sync/scheduled")["schedules"]
+            assert scheduled["schedule"]["cron"] == "30 3 * * 1"
+            assert scheduled["schedule"]["timezone"] == "Europe/Berlin"
             assert prefect_server.start("sync/ad-hoc", platforms=["linux"]).status_code == 409
             run = prefect_server.ended(prefect_server.start("sync/ad-hoc").json()["id"])
             assert run["state"]["message"].startswith("1 copied"), prefect_server.logs(run["id"])
     finally:
-        # The other tests' deployments have the same names.
         again = deployed.run("prefect", "--no-prompt", "deploy", "--all")
         assert again.status == 0, again.both
-    (schedule,) = prefect_server.deployment("sync/scheduled")["schedules"]
-    assert (schedule["schedule"]["cron"], schedule["active"]) == ("0 2 * * *", True)
+    # `make deploy` takes them over, schedule and all.
+    scheduled = prefect_server.deployment("sync/scheduled")
+    assert scheduled["work_pool_name"] == "imageferry"
+    assert [each["schedule"]["cron"] for each in scheduled["schedules"]] == ["0 2 * * *"]
 
 
 @pytest.mark.parametrize(
