@@ -80,6 +80,7 @@ lint: $(INSTALLED) ## ruff and mypy
 .PHONY: deploy
 deploy: $(INSTALLED) ## the deployments on the Prefect server at PREFECT_API_URL
 	@$(BIN)/python -m deployments.work_pool
+	$(BIN)/prefect block register --module deployments.blocks
 	$(BIN)/prefect --no-prompt deploy --all
 
 .PHONY: clean

@@ -11,9 +11,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from flows.server import ServerError, available_server
-from flows.status import FAILED, USAGE
+from flows.status import FAILED, INTERRUPTED, USAGE
 from imageferry import __version__
-from imageferry.config import Configuration, ConfigurationError, find_files, load
+from imageferry.config import Configuration, ConfigurationError, NamedCredentials, StoredCredentials, find_files, load
 from imageferry.config.limits import LimitError, bandwidth
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter, SelectionError
@@ -106,7 +106,12 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
 
     Exit status: 0 everything is at its destination, 1 some image failed, 2 usage or configuration, 130 interrupted.
     """
-    configuration = _checked(request)
+    named = NamedCredentials()
+    configuration = _checked(request, named)
+    if request.no_history and named.names:
+        refuse(
+            [f"credentials {name}: Prefect keeps them, and --no-history is without it" for name in sorted(named.names)]
+        )
     wait = None
     try:
         if not request.no_history:
@@ -114,15 +119,23 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
             if server.notice:
                 print(f"imageferry: {server.notice}", file=sys.stderr)
             wait = server.wait_until_ready
-        from flows.local import run  # noqa: PLC0415 - what it imports takes a while, in which the server starts
+        from flows.local import prepare, run  # noqa: PLC0415 - they import what takes a while; the server starts
 
+        if wait is not None and named.names:
+            prepare(request)
+            wait(lambda seconds: None)
+            from flows.stored import stored_access  # noqa: PLC0415 - it imports prefect
+
+            configuration = _checked(request, stored_access)
         return run(request, configuration, wait)
     except ServerError as error:
         print(f"imageferry: {error}\n  --no-history copies without it", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
-def _checked(request: Request) -> Configuration:
+def _checked(request: Request, credentials: StoredCredentials) -> Configuration:
     """Read the configuration, or tell all its faults and end."""
     faults = [
         f"--{name} {value}: expected {least} or more"
@@ -145,7 +158,7 @@ def _checked(request: Request) -> Configuration:
         faults += str(error).splitlines()
     try:
         files = find_files(request.config, request.auth, request.images, Path.cwd())
-        configuration = load(files, registry=request.registry, namespace=request.namespace)
+        configuration = load(files, registry=request.registry, namespace=request.namespace, credentials=credentials)
     except ConfigurationError as error:
         faults += str(error).splitlines()
     if faults:

@@ -105,7 +105,7 @@ class _Run:
             gc.enable()
             _log_to(self._request)
             return
-        set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(self._request))
+        prepare(self._request)
 
         def on_wait(seconds: float) -> None:
             self._progress.say(_starting(seconds))
@@ -182,6 +182,11 @@ def _import_flow() -> None:
     logging.raiseExceptions = False
     gc.freeze()
     gc.enable()
+
+
+def prepare(request: Request) -> None:
+    """Set what prefect reads when it is imported."""
+    set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
 
 
 def _console_level(request: Request) -> dict[str, str]:

@@ -8,14 +8,13 @@ import functools
 import signal
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import get_client
 
 from flows.stopping import DROP_LIMIT
+from flows.stored import configuration_of
 from imageferry.concurrency import until_stopped
-from imageferry.config import Files, load
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
 from imageferry.selection import PlatformFilter
@@ -33,9 +32,9 @@ LAST_WORDS_LIMIT = 6.0
 async def opened(
     config: str, *, force: bool = False, dry_run: bool = False, platforms: Sequence[str] | None = None
 ) -> AsyncIterator[Current]:
-    """Give the run of this context, or open one for the configuration file and close it at the end.
+    """Give the run of this context, or open one for the configuration and close it at the end.
 
-    Raises ``ConfigurationError`` for a file that cannot be used.
+    Raises ``ConfigurationError`` for one that cannot be used.
     """
     drop_known_tracebacks()
     run = find_current()
@@ -44,7 +43,7 @@ async def opened(
         yield run
         return
     options = Options(force=force, dry_run=dry_run, platforms=PlatformFilter.parse(platforms or ()))
-    async with Ferry(load(Files(config=Path(config))), options) as ferry:
+    async with Ferry(await configuration_of(config), options) as ferry:
         run = begin(ferry, asyncio.Event())
         # The client of the flow run, which Prefect has opened before.
         run.watch.guard(get_client())

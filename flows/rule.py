@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.opening import opened, planned, stopped_early
+from flows.parameters import ConfigName, PlatformText, SourceText
 from imageferry import words
 from imageferry.concurrency import for_each
 from imageferry.copy.plan import Work
@@ -18,12 +19,15 @@ from tasks.tags import copy_tag
 
 
 @flow(name="sync-rule", flow_run_name="{rule}", persist_result=False, validate_parameters=True)
-async def sync_rule(rule: str, config: str, force: bool = False, platforms: list[str] | None = None) -> State[None]:
+async def sync_rule(
+    rule: SourceText, config: ConfigName, force: bool = False, platforms: list[PlatformText] | None = None
+) -> State[None]:
     """Copy what one rule has to copy.
 
     Args:
         rule: The rule's source, as the configuration writes it.
-        config: Path of the configuration file.
+        config: A configuration: a path on the worker's machine; else the name of a block Imageferry Configuration; else
+            the name of a variable.
         force: Put manifests even where the destination has them.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
     """

@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.opening import LAST_WORDS_LIMIT, opened, planned, stopped_early
+from flows.parameters import ConfigName, PlatformText, SourceText
 from flows.rule import sync_rule
 from flows.stopping import DROP_LIMIT
 from imageferry.concurrency import for_each, until_stopped
@@ -26,16 +27,17 @@ from tasks.steps import step
 
 @flow(name="sync", persist_result=False)
 async def sync(
-    config: str = "config.json",
-    only: list[str] | None = None,
+    config: ConfigName = "config.json",
+    only: list[SourceText] | None = None,
     dry_run: bool = False,
     force: bool = False,
-    platforms: list[str] | None = None,
+    platforms: list[PlatformText] | None = None,
 ) -> State[None]:
     """Copy container images from registry to registry, as a configuration says.
 
     Args:
-        config: Path of the configuration file.
+        config: A configuration: a path on the worker's machine; else the name of a block Imageferry Configuration; else
+            the name of a variable.
         only: Only rules whose source contains one of these texts; none means all rules.
         dry_run: Plan and report, write to no registry.
         force: Put manifests even where the destination has them.

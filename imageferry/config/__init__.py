@@ -1,22 +1,28 @@
 """The configuration of a run: read, checked, and told all faults of at once."""
 
+from imageferry.config.credentials import CredentialsError, NamedCredentials, StoredCredentials
 from imageferry.config.docker import CredentialHelperError, DockerCredentials
+from imageferry.config.environment import ELSEWHERE
 from imageferry.config.faults import ConfigurationError, Fault
 from imageferry.config.loading import Files, find_files, load, load_text
 from imageferry.config.models import Access, Configuration, Destination, Limits, Rule, Source
 
 __all__ = [
+    "ELSEWHERE",
     "Access",
     "Configuration",
     "ConfigurationError",
     "CredentialHelperError",
+    "CredentialsError",
     "Destination",
     "DockerCredentials",
     "Fault",
     "Files",
     "Limits",
+    "NamedCredentials",
     "Rule",
     "Source",
+    "StoredCredentials",
     "find_files",
     "load",
     "load_text",

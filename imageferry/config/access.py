@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from imageferry.config.credentials import CredentialsError, StoredCredentials
 from imageferry.config.document import Document, KeyPath, kind
-from imageferry.config.environment import VariableError, whole_value
+from imageferry.config.environment import ELSEWHERE, VariableError, whole_value
 from imageferry.config.models import Access
 from imageferry.config.shape import AccessShape, shaped
 from imageferry.errors import ReferenceError
@@ -53,6 +54,7 @@ def read_access(
     path: KeyPath,
     environment: Mapping[str, str],
     folder: Path,
+    credentials: StoredCredentials,
 ) -> dict[str, Access]:
     """Give the entries of the mapping at ``path`` by their normal keys; reports what is wrong with them."""
     found: dict[str, Access] = {}
@@ -75,7 +77,7 @@ def read_access(
         written.setdefault(name, key)
         shape = shaped(document, inner, AccessShape)
         if shape is not None:
-            access = _Entry(document, inner, shape, environment, folder).read()
+            access = _Entry(document, inner, shape, environment, folder, credentials=credentials).read()
             found.setdefault(name, access)
     return found
 
@@ -90,14 +92,16 @@ class _Entry:
         shape: AccessShape,
         environment: Mapping[str, str],
         folder: Path,
+        *,
+        credentials: StoredCredentials,
     ) -> None:
         self._document, self._path, self._shape = document, path, shape
-        self._environment, self._folder = environment, folder
+        self._environment, self._folder, self._credentials = environment, folder, credentials
 
     def read(self) -> Access:
         """Fill in variables, find the files, and check what belongs together."""
         self._check_pairs()
-        return Access(
+        own = Access(
             username=self._secret("username"),
             password=self._secret("password"),
             identity_token=self._secret("identity_token"),
@@ -107,6 +111,35 @@ class _Entry:
             client_key=self._file("client_key"),
             proxy=self._proxy(),
         )
+        if self._shape.credentials is None:
+            return own
+        # What the entry says itself counts.
+        said = {key: getattr(own, key) for key in self._shape.model_fields_set - {"credentials"}}
+        stored = self._stored(self._shape.credentials)
+        return stored.model_copy(update={key: value for key, value in said.items() if value is not None})
+
+    def _stored(self, name: str) -> Access:
+        """Give the stored credentials, once what they name is found to be there."""
+        if not name:
+            self._fault("credentials", "is empty: expected the name of stored credentials, or leave the key out")
+            return Access()
+        try:
+            stored = self._credentials(name)
+        except CredentialsError as error:
+            self._fault("credentials", str(error))
+            return Access()
+        found: dict[str, Path] = {}
+        for key in _FILES:
+            path = getattr(stored, key)
+            if path is not None:
+                found[key] = self._folder / path.expanduser()
+                if problem := _unreadable(found[key]):
+                    self._fault(
+                        "credentials", f"{name!r} has {key} {str(path)!r}, which {problem}: expected a PEM file"
+                    )
+        if stored.proxy is not None and not _is_proxy(stored.proxy.get_secret_value()):
+            self._fault("credentials", f"{name!r} has a proxy that is no address: expected http://host:port")
+        return stored.model_copy(update=found)
 
     def _written(self, key: str) -> str:
         # An empty text is how image-syncer's files say "none".
@@ -116,6 +149,9 @@ class _Entry:
         username, password, token = (self._written(key) for key in ("username", "password", "identity_token"))
         if token and (username or password):
             self._fault("identity_token", "excludes username and password: give the one or the other")
+        elif self._shape.credentials is not None and (username or password or token):
+            what = "identity_token" if token else "username and password"
+            self._fault("credentials", f"excludes {what}: give the one or the other")
         elif username and not password:
             self._fault("username", "has no password: give both, or neither for anonymous access")
         elif password and not username:
@@ -145,7 +181,7 @@ class _Entry:
             return None
         path = self._folder / Path(value).expanduser()
         problem = _unreadable(path)
-        if problem:
+        if problem and self._environment is not ELSEWHERE:
             self._fault(
                 key,
                 f"{written!r} {problem}: expected a PEM file (a relative path starts at this file's folder)",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from imageferry.config.access import has_host_form
 from imageferry.config.document import Document
+from imageferry.config.environment import ELSEWHERE
 from imageferry.config.faults import Fault
 from imageferry.config.shape import DefaultsShape, shaped
 from imageferry.errors import ReferenceError
@@ -15,7 +16,7 @@ from imageferry.reference import check_registry, check_repository
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Where a rule goes whose destination is ``""``. ``unusable``: there was a fault in it, already told."""
+    """Where a rule goes whose destination is ``""``. ``unusable``: not known, or with a fault that is already told."""
 
     registry: str | None = None
     namespace: str | None = None
@@ -39,7 +40,9 @@ def read_defaults(
     settling = _Settling(document, environment, [], bad=shape is None)
     host = settling.settle("registry", registry, written.registry, _registry)
     path = settling.settle("namespace", namespace, written.namespace, _namespace)
-    return Defaults(host, path, settling.bad), settling.faults
+    # There they may come from the environment.
+    unknown = host is None and environment is ELSEWHERE
+    return Defaults(host, path, settling.bad or unknown), settling.faults
 
 
 @dataclass(slots=True)

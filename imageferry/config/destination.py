@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from imageferry.config.defaults import Defaults
-from imageferry.config.environment import VariableError, filled_in, has_variables
+from imageferry.config.environment import ELSEWHERE, VariableError, filled_in, has_variables
 from imageferry.config.models import Destination, Source
 from imageferry.config.source import Item, RuleError, refuse_scheme, repeat_free_tags, split_items
 from imageferry.errors import ImageferryError
@@ -18,14 +18,17 @@ def parse_destination(
     defaults: Defaults,
     environment: Mapping[str, str],
 ) -> Destination | None:
-    """Read one destination of ``source``; None for ``""`` when the defaults are unusable.
+    """Read one destination of ``source``; None where it cannot be known.
 
-    Raises ``ImageferryError`` that says what is wrong; the value of a variable is never in it.
+    That is ``""`` when the defaults are unusable, and a text with variables ``ELSEWHERE``. Raises ``ImageferryError``
+    that says what is wrong; the value of a variable is never in it.
     """
     if not text:
         return _default(source, defaults)
     if not has_variables(text):
         return _parse(text, source)
+    if environment is ELSEWHERE:
+        return None
     try:
         return _parse(filled_in(text, environment), source)
     except VariableError:

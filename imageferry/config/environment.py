@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from imageferry.errors import ImageferryError
 
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _WHOLE = re.compile(rf"\$(?:\{{(?P<braced>{_NAME})\}}|(?P<bare>{_NAME}))")
 _BRACED = re.compile(rf"\$\{{({_NAME})\}}")
+
+
+#: The environment of another machine, of which nothing is known here: for a configuration that is checked to be stored.
+ELSEWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 class VariableError(ImageferryError):
@@ -19,11 +24,13 @@ class VariableError(ImageferryError):
 def whole_value(text: str, environment: Mapping[str, str]) -> str:
     """Give the variable's value if the text is wholly ``$NAME`` or ``${NAME}``, else the text.
 
-    Raises ``VariableError`` for a variable that is not set, or set to nothing.
+    Gives nothing for a variable ``ELSEWHERE``. Raises ``VariableError`` for one that is not set, or set to nothing.
     """
     found = _WHOLE.fullmatch(text)
     if found is None:
         return text
+    if environment is ELSEWHERE:
+        return ""
     name = found["braced"] or found["bare"]
     # A bare name may be a password that begins with $: it is shown only if it looks like a variable's.
     shown = f" {name}" if found["braced"] or name == name.upper() else ""

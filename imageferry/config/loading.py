@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imageferry.config.access import read_access
+from imageferry.config.credentials import StoredCredentials, no_credentials
 from imageferry.config.defaults import Defaults, read_defaults
 from imageferry.config.document import SIZE_LIMIT, Document, KeyPath, read_document
 from imageferry.config.faults import ConfigurationError, Fault
@@ -58,12 +59,14 @@ def load(
     registry: str | None = None,
     namespace: str | None = None,
     environment: Mapping[str, str] = os.environ,
+    credentials: StoredCredentials = no_credentials,
 ) -> Configuration:
     """Read and check the files; ``registry`` and ``namespace`` are the flags and win over all else.
 
-    Raises ``ConfigurationError`` with every fault of every file.
+    ``credentials`` gives those that an entry of ``auth`` names. Raises ``ConfigurationError`` with every fault of
+    every file.
     """
-    loader = _Loader(registry, namespace, environment)
+    loader = _Loader(registry, namespace, environment, credentials)
     if files.config is not None:
         loader.read(files.config, loader.add_file)
     elif files.images is not None:
@@ -83,12 +86,14 @@ def load_text(
     registry: str | None = None,
     namespace: str | None = None,
     environment: Mapping[str, str] = os.environ,
+    credentials: StoredCredentials = no_credentials,
 ) -> Configuration:
     """Read and check a configuration that is no file, such as a stored one; ``name`` stands in its faults.
 
-    Files that it names are looked for from ``folder``. Raises ``ConfigurationError`` as ``load`` does.
+    Files that it names are looked for from ``folder``, unless the environment is ``ELSEWHERE``. Raises
+    ``ConfigurationError`` as ``load`` does.
     """
-    loader = _Loader(registry, namespace, environment)
+    loader = _Loader(registry, namespace, environment, credentials)
     loader.add(lambda: read_document(text, name), folder, loader.add_file)
     return loader.configuration()
 
@@ -104,6 +109,7 @@ class _Loader:
     registry: str | None
     namespace: str | None
     environment: Mapping[str, str] = field(repr=False)
+    credentials: StoredCredentials
     access: dict[str, Access] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     limits: dict[str, Limits] = field(default_factory=dict)
@@ -138,7 +144,7 @@ class _Loader:
         if not isinstance(document.value, dict):
             return
         if "auth" in document.value:
-            self.access = read_access(document, ("auth",), self.environment, folder)
+            self.access = read_access(document, ("auth",), self.environment, folder, self.credentials)
         self._limits(document)
         defaults = self._defaults(document)
         if "images" in document.value:
@@ -154,7 +160,8 @@ class _Loader:
             self._refuse_others(document, ("auth", "registries"), "--images" if "images" in keys else "")
             self._limits(document)
         if not wrapped or "auth" in keys:
-            self.access = read_access(document, ("auth",) if wrapped else (), self.environment, folder)
+            path: KeyPath = ("auth",) if wrapped else ()
+            self.access = read_access(document, path, self.environment, folder, self.credentials)
 
     def add_images(self, document: Document, _folder: Path) -> None:
         """Take the rules of an ``--images`` file: they alone, or ``images`` (and ``defaults``, ``registries``)."""

@@ -43,6 +43,7 @@ class AccessShape(Shape):
     client_cert: str | None = None
     client_key: str | None = None
     proxy: str | None = Field(default=None, repr=False)
+    credentials: str | None = None
 
 
 class LimitsShape(Shape):

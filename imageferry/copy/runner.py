@@ -36,7 +36,9 @@ class Runner:
         """Plan the rules and copy what they have to copy. Never raises for an image: each costs itself alone."""
         rules = list(rules)
         await self._ferry.plan_all(rules)
-        await for_each(rules, RULES_AT_ONCE, self.copy_rule)
+        works = [work for rule in rules for work in await self._ferry.plan(rule)]
+        # As many as with subflows, but none waits for the last one of its rule.
+        await for_each(works, RULES_AT_ONCE * IMAGES_AT_ONCE, self.copy)
 
     async def copy_rule(self, rule: Rule) -> None:
         """Copy what one rule has to copy."""

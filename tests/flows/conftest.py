@@ -16,6 +16,7 @@ import pytest
 from flows.settings import SERVER_DEFAULTS
 from tests.flows.command import ROOT, CommandLine
 from tests.flows.prefect_api import PrefectApi
+from tests.flows.programs import Programs
 from tests.registries.distribution import free_port
 
 START_LIMIT = 180
@@ -113,3 +114,29 @@ def without_prefect(tmp_path: Path) -> CommandLine:
     command = CommandLine(tmp_path)
     command.more["PYTHONPATH"] = f"{broken}{os.pathsep}{ROOT}"
     return command
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectApi) -> Programs:
+    """Prefect's command line and the programs of `deployments`, with the session's Prefect server."""
+    return Programs(tmp_path_factory.mktemp("programs"), prefect_server.url)
+
+
+@pytest.fixture(scope="session")
+def deployed(programs: Programs) -> Programs:
+    """The same, once the work pool, the deployments and the blocks are on the server, as `make deploy` puts them."""
+    for words in (
+        ("deployments.work_pool",),
+        ("prefect", "block", "register", "-m", "deployments.blocks"),
+        ("prefect", "--no-prompt", "deploy", "--all"),
+    ):
+        finished = programs.run(*words)
+        assert finished.status == 0, finished.both
+    return programs
+
+
+@pytest.fixture(scope="session")
+def worker(deployed: Programs) -> Iterator[Programs]:
+    """The same, with a worker for the pool."""
+    with deployed.running("prefect", "worker", "start", "--pool", "imageferry", until="started!"):
+        yield deployed

@@ -1,5 +1,6 @@
 """What a Prefect server has recorded, asked over its API."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,49 @@ class PrefectApi:
         """Give the lines that a flow run has logged."""
         found = self._filter("logs", {"logs": {"flow_run_id": {"any_": [identity]}}})
         return [line["message"] for line in found]
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """Give a deployment by its name, such as `sync/ad-hoc`."""
+        found: dict[str, Any] = httpx.get(f"{self.url}/deployments/name/{name}").raise_for_status().json()
+        return found
+
+    def delete_deployment(self, name: str) -> None:
+        """Delete a deployment."""
+        httpx.delete(f"{self.url}/deployments/{self.deployment(name)['id']}", timeout=30).raise_for_status()
+
+    def start(self, deployment: str, **parameters: Any) -> httpx.Response:
+        """Ask for a run of a deployment, as the UI's form does; give the answer."""
+        identity = self.deployment(deployment)["id"]
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return self._post(f"deployments/{identity}/create_flow_run", body)
+
+    def ended(self, identity: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait for a flow run's end and give it."""
+        begun = time.monotonic()
+        while (run := self.flow_run(identity))["state_type"] not in TERMINAL:
+            assert time.monotonic() - begun < seconds, f"it is still {run['state_name']}: {self.logs(identity)}"
+            time.sleep(0.2)
+        return run
+
+    def save_block(self, kind: str, name: str, data: dict[str, Any]) -> None:
+        """Save a block as the UI does, which asks the server alone whether it may."""
+        of = httpx.get(f"{self.url}/block_types/slug/{kind}").raise_for_status().json()["id"]
+        (schema, *_) = self._filter("block_schemas", {"block_schemas": {"block_type_id": {"any_": [of]}}})
+        body = {"name": name, "data": data, "block_type_id": of, "block_schema_id": schema["id"]}
+        self._post("block_documents/", body).raise_for_status()
+
+    def save_variable(self, name: str, value: Any) -> None:
+        """Save a variable as the UI does."""
+        self._post("variables/", {"name": name, "value": value}).raise_for_status()
+
+    def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        # A busy SQLite makes the server answer 503, which asks for another try.
+        for _ in range(20):
+            answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.5)
+        return answer
 
     def _filter(self, what: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         answer = httpx.post(f"{self.url}/{what}/filter", json=body, timeout=30).raise_for_status()
