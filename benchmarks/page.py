@@ -12,7 +12,7 @@ from benchmarks.row import Row
 from benchmarks.summary import Summary, summarise
 
 #: Against these two of Imageferry's ways the others are held.
-BASES = ("imageferry", "imageferry engine")
+BASES = ("imageferry", "imageferry --no-history")
 
 _LEGEND = """\
 Every tool does the same work between the same registries of this machine, in turn, round after round, each time from
@@ -23,8 +23,8 @@ every tag is at every destination with the source's digest.
 - **first to last request**: seconds from the end of the first request at any registry to the end of the last, as their
   access logs grow. For Imageferry: the run without its start and its end, though a wait for Prefect between planning
   and copying is in it.
-- **÷ imageferry**, **÷ engine**: wall time as a multiple of Imageferry's with a Prefect server of its own, and of its
-  engine's alone. Above 1: slower than Imageferry.
+- **÷ imageferry**, **÷ --no-history**: wall time as a multiple of Imageferry's with a Prefect server of its own, and
+  without Prefect. Above 1: slower than Imageferry.
 - **CPU**: seconds, user and system, of the command and all its descendants, those too that outlive it.
 - **peak**: MiB resident of the largest single process; ≤ where it is no more than the measuring program's own.
 - **requests** and **served**: from the registries' access logs. Served are the bytes of the answers to GETs.
@@ -64,7 +64,7 @@ def page(rows: list[Row], about: Circumstances, picture: str | None) -> str:
 
 def _table(summaries: list[Summary]) -> str:
     places = _places(summaries)
-    heads = ["tool", "wall", "min–max", "first to last request", "÷ imageferry", "÷ engine", "CPU", "peak"]
+    heads = ["tool", "wall", "min–max", "first to last request", "÷ imageferry", "÷ --no-history", "CPU", "peak"]
     heads += [f"requests: {place}" for place in places] + ["served: source", "rounds"]
     bases = [next((each.wall for each in summaries if each.tool == name and each.counted), None) for name in BASES]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]

@@ -15,7 +15,7 @@ COLUMNS = 3
 _COLOURS = {
     "imageferry": "#0b5fa5",
     "imageferry +server": "#3d8fd1",
-    "imageferry engine": "#9cc9ec",
+    "imageferry --no-history": "#9cc9ec",
     "limit": "#b9b9b9",
 }
 _PEER = "#d98032"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.tools.crane import Crane
-from benchmarks.tools.ferry import EngineAlone, Ephemeral, PrefectSide, WithServer
+from benchmarks.tools.ferry import Ephemeral, PrefectSide, WithoutHistory, WithServer
 from benchmarks.tools.image_syncer import ImageSyncer
 from benchmarks.tools.limits import CurlPipe, Floor
 from benchmarks.tools.regsync import Regsync, RegsyncDefaults
@@ -16,7 +16,7 @@ def all_tools(prefect: PrefectSide) -> list[Tool]:
     return [
         Ephemeral(prefect),
         WithServer(prefect),
-        EngineAlone(),
+        WithoutHistory(),
         ImageSyncer(),
         Regsync(),
         RegsyncDefaults(),

@@ -101,6 +101,8 @@ class _Command(Tool):
     """The command line, with a configuration file of a rule a repository."""
 
     program = sys.executable
+    #: More words for the command line.
+    flags: tuple[str, ...] = ()
 
     def version(self) -> str | None:
         """Give Imageferry's version."""
@@ -110,7 +112,7 @@ class _Command(Tool):
         """Write the configuration and give the command."""
         (folder / "config.json").write_text(json.dumps(_config(errand)))
         words = [sys.executable, "-m", "flows.sync", "--config", str(folder / "config.json")]
-        words += ["--report", str(folder / "report.json"), "--proc", str(PROC), "--quiet"]
+        words += ["--report", str(folder / "report.json"), "--proc", str(PROC), "--quiet", *self.flags]
         return Command(words, {"PYTHONPATH": str(ROOT), **self.environment(folder)})
 
     def environment(self, folder: Path) -> dict[str, str]:
@@ -150,17 +152,16 @@ class WithServer(_Command):
         return {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": self._prefect.server_url()}
 
 
-class EngineAlone(_Command):
-    """The engine without Prefect: what is left is the copying, and the start of Python."""
+class WithoutHistory(_Command):
+    """Without Prefect: what is left is the copying, and the start of Python."""
 
-    name = "imageferry engine"
-    settings = f"Imageferry's engine with no Prefect at all, {PROC} blobs in flight (`python -m benchmarks.engine`)"
+    name = "imageferry --no-history"
+    settings = f"`python -m flows.sync --no-history --proc {PROC}`: no Prefect at all"
+    flags = ("--no-history",)
 
-    def command(self, errand: Errand, folder: Path) -> Command:
-        """Write the configuration and give the command."""
-        (folder / "config.json").write_text(json.dumps(_config(errand)))
-        words = [sys.executable, "-m", "benchmarks.engine", str(folder / "config.json"), str(folder / "report.json")]
-        return Command([*words, str(PROC)], {"PYTHONPATH": str(ROOT)})
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Nothing more."""
+        return {}
 
 
 def _environment() -> dict[str, str]:

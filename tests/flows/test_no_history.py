@@ -49,8 +49,8 @@ def test_a_blob_is_tried_again_as_often_as_asked(
 ) -> None:
     layer = os.urandom(1_000_000)
     fake_source.image("demo/app", "v1", [layer])
-    # A broken upload is tried again only as a whole.
-    fake_destination.rules.append(Fault(Match("upload-patch"), actions.respond(503), times=1))
+    # An upload goes on after three breaks in a row; after four it is tried again as a whole.
+    fake_destination.rules.append(Fault(Match("upload-patch"), actions.respond(503), times=4))
     configure(without_prefect, fake_source, fake_destination)
     finished = without_prefect.run("--no-history", "--retries", retries)
     assert finished.status == status, finished.both
