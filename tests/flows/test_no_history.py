@@ -54,7 +54,7 @@ def test_a_blob_is_tried_again_as_often_as_asked(
     configure(without_prefect, fake_source, fake_destination)
     finished = without_prefect.run("--no-history", "--retries", retries)
     assert finished.status == status, finished.both
-    assert fake_destination.count("upload-patch") == 1 + int(retries)
+    assert fake_destination.count("upload-patch") == 4 + int(retries)
     assert ("503" in finished.out) == (status == 1)
 
 
