@@ -62,8 +62,7 @@ def all_copied(command: CommandLine, finished: Finished, destination: FakeRegist
     assert finished.err.count(INCOMPLETE) <= 1
 
 
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("whose", ["own", "user's"])
+@pytest.mark.parametrize(("whose", "way"), [("own", signal.SIGKILL), ("user's", signal.SIGSTOP)])
 def test_all_is_copied_when_the_server_dies_or_hangs(
     tmp_path: Path,
     request: pytest.FixtureRequest,
