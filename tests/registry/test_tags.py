@@ -7,11 +7,12 @@ import pytest
 from imageferry.registry import tags as listing
 from imageferry.registry.errors import BadAnswer, Forbidden, NotFound
 from tests.registries import actions
+from tests.registries.auth import Bearer
 from tests.registries.exchange import Call, Reply
 from tests.registries.habits import Habits
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Fault, Proceed
-from tests.registry.opening import opened
+from tests.registry.opening import access, opened
 
 
 def filled(registry: FakeRegistry, count: int) -> list[str]:
@@ -123,3 +124,14 @@ async def test_a_next_page_that_is_nowhere_is_told(fake_source: FakeRegistry, li
         with pytest.raises(BadAnswer, match=f"the next page is at '{link}', which is not an address"):
             await repository.tags.all()
     assert fake_source.count("tags") == 1
+
+
+async def test_a_token_that_ends_between_two_pages_is_renewed() -> None:
+    bearer = Bearer({"ferry": "secret"})
+    with FakeRegistry(Habits(page_size=3), auth=bearer) as registry:
+        tags = filled(registry, 10)
+        registry.rules.append(Fault("tags", actions.run_first(bearer.revoke_all), times=1, skip=2))
+        async with opened(registry.host, entry=access(username="ferry", password="secret")) as repository:
+            assert await repository.tags.all() == tags
+        # The first is refused for want of a token, the third for want of another one; no page is asked for anew.
+        assert [entry.status for entry in registry.log.entries("tags")] == [401, 200, 401, 200, 200, 200]
