@@ -55,7 +55,7 @@ test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
 		[ "$${CI:-}" != true ] || exit 1
 		echo "tests that need them are skipped" >&2
 	fi
-	exec $(BIN)/python -m pytest -n auto $(ARGS)
+	exec $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 .PHONY: soak
 soak: $(INSTALLED) ## copies through random faults and kills: make soak ARGS='--seeds 50'

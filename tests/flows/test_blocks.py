@@ -19,6 +19,9 @@ from tests.registries.auth import Bearer
 from tests.registries.distribution import DistributionRegistry, free_port
 from tests.registries.inprocess import FakeRegistry
 
+# One process has the server with the deployments, and its worker: to set them up takes half a minute.
+pytestmark = pytest.mark.xdist_group("deployments")
+
 PASSWORD = "planted-password-c41d"
 CREDENTIALS = "registry-credentials"
 CONFIGURATION = "imageferry-configuration"

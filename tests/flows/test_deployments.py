@@ -22,6 +22,9 @@ from tests.registries.exchange import Call, Reply
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Action, Fault, Proceed
 
+# One process has the server with the deployments, and its worker: to set them up takes half a minute.
+pytestmark = pytest.mark.xdist_group("deployments")
+
 NAMES = ("sync/scheduled", "sync/ad-hoc", "sync-rule/worker")
 
 

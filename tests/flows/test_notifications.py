@@ -17,6 +17,9 @@ from tests.flows.command import CommandLine
 from tests.flows.prefect_api import PrefectApi
 from tests.flows.programs import Programs
 
+# One process has the server with the deployments, and its worker: to set them up takes half a minute.
+pytestmark = pytest.mark.xdist_group("deployments")
+
 TOKEN = "planted-token-55e0"
 
 

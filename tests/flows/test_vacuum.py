@@ -13,6 +13,9 @@ from tests.flows.programs import Programs
 from tests.registries.distribution import free_port
 from tests.registries.inprocess import FakeRegistry
 
+# One process has the server with the deployments, and its worker: to set them up takes half a minute.
+pytestmark = pytest.mark.xdist_group("deployments")
+
 
 def run(command: CommandLine, source: FakeRegistry, destination: FakeRegistry, tag: str) -> str:
     """Copy an image, and give the flow run's id."""
