@@ -31,6 +31,10 @@ class MissingProgram(RuntimeError):
     """A program that the tests need is not installed."""
 
 
+class AbsentVersion(MissingProgram):
+    """A program that no package of Debian's has: it is used where it is there, and nowhere required."""
+
+
 def program(*names: str, package: str) -> str:
     """Find a program by one of its names."""
     for name in names:
@@ -283,10 +287,13 @@ class Distribution3(DistributionRegistry):
     @classmethod
     def binary(cls) -> str:
         """Find the program of this version. Raises ``MissingProgram``."""
-        binary = program("registry", package="docker-registry (3 or later)")
+        try:
+            binary = program("registry", package="docker-registry")
+        except MissingProgram:
+            raise AbsentVersion("registry, distribution 3, is not on PATH") from None
         version = subprocess.run([binary, "--version"], capture_output=True, check=True, text=True).stdout
         if not re.search(r" v?3\.", version):
-            raise MissingProgram(f"registry is not distribution 3: {version.strip()}")
+            raise AbsentVersion(f"registry is not distribution 3: {version.strip()}")
         return binary
 
 
