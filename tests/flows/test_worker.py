@@ -17,12 +17,13 @@ from tests.registries import actions
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Fault
 
+# One process has the server with the deployments, and its worker: to set them up takes half a minute.
+pytestmark = pytest.mark.xdist_group("deployments")
+
 DEPLOY = """
 import sys
 from prefect import flow
 
-# One process has the server with the deployments, and its worker: to set them up takes half a minute.
-pytestmark = pytest.mark.xdist_group("deployments")
 flow.from_source(source=sys.argv[1], entrypoint="flows/sync.py:sync").deploy(
     name="cancelled", work_pool_name="imageferry", print_next_steps=False
 )
