@@ -327,6 +327,10 @@ class Upload:
             return self._lost
         if _FINAL_CODES.intersection(error.codes):
             return False
+        if committing and error.status == 400 and "BLOB_UPLOAD_INVALID" in error.codes:
+            # The address was not the newest: an answer before it came late, or twice.
+            self._lost = True
+            return True
         if self.offset and not committing and error.status in _NO_PATCH | _NO_SESSION:
             self._refused_at = self.offset
             self._gone = error.status == 404

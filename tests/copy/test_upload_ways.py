@@ -92,6 +92,27 @@ async def test_a_registry_that_wants_patch_first_is_asked_once(fake_source: Fake
         assert destination.count("upload-patch") == len(SMALL) + len(LARGE) + 1
 
 
+@pytest.mark.parametrize(("layer", "patch_first"), [(LARGE[0], False), (SMALL[0], True)], ids=["large", "small"])
+async def test_a_commit_at_an_address_that_is_not_the_newest_starts_anew(
+    fake_source: FakeRegistry, layer: bytes, patch_first: bool
+) -> None:
+    with FakeRegistry(Habits(patch_before_put=patch_first)) as destination:
+
+        async def twice(call: Call, proceed: Proceed) -> Reply:
+            """Have the session go on to a state that the answer does not tell."""
+            reply = await proceed(call)
+            destination.storage.uploads[call.reference].state = "another"
+            return reply
+
+        layers = Match("upload-patch", predicate=lambda call: call.header("content-length") == str(len(layer)))
+        destination.rules.append(Fault(layers, twice, times=1))
+        await copied(fake_source, destination, [layer])
+        # One more where it is found out that bytes go by PATCH.
+        assert refused(destination, "upload-put").count(400) == (2 if patch_first else 1)
+        sent = [entry for entry in destination.log.entries("upload-patch") if entry.bytes_in == len(layer)]
+        assert len(sent) == 2
+
+
 async def test_small_blobs_that_meet_such_a_registry_together_all_arrive(fake_source: FakeRegistry) -> None:
     with FakeRegistry(Habits(patch_before_put=True)) as destination:
         # All of them have been sent before the first refusal is heard.
