@@ -95,7 +95,10 @@ class Transfer:
                     name: outlet for (name, outlet), goes_on in zip(outlets.items(), left, strict=True) if goes_on
                 }
         except ImageferryError as error:
-            self._failures |= {name: outlet.error or error for name, outlet in outlets.items()}
+            for name, outlet in outlets.items():
+                # An upload that broke off would have gone on, had the source.
+                own = outlet.error
+                self._failures[name] = own if own is not None and not own.transient else error
         finally:
             await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
 
