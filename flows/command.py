@@ -14,7 +14,7 @@ from flows.server import ServerError, available_server
 from flows.status import FAILED, INTERRUPTED, USAGE
 from imageferry import __version__
 from imageferry.config import Configuration, ConfigurationError, NamedCredentials, StoredCredentials, find_files, load
-from imageferry.config.limits import LimitError, bandwidth
+from imageferry.config.registries import LimitError, bandwidth
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter, SelectionError
 

@@ -5,7 +5,7 @@ from imageferry.config.docker import CredentialHelperError, DockerCredentials
 from imageferry.config.environment import ELSEWHERE
 from imageferry.config.faults import ConfigurationError, Fault
 from imageferry.config.loading import Files, find_files, load, load_text
-from imageferry.config.models import Access, Configuration, Destination, Limits, Rule, Source
+from imageferry.config.models import Access, Configuration, Destination, Limits, RegistrySettings, Rule, Source
 
 __all__ = [
     "ELSEWHERE",
@@ -20,6 +20,7 @@ __all__ = [
     "Files",
     "Limits",
     "NamedCredentials",
+    "RegistrySettings",
     "Rule",
     "Source",
     "StoredCredentials",

@@ -15,8 +15,8 @@ from imageferry.config.credentials import StoredCredentials, no_credentials
 from imageferry.config.defaults import Defaults, read_defaults
 from imageferry.config.document import SIZE_LIMIT, Document, KeyPath, read_document
 from imageferry.config.faults import ConfigurationError, Fault
-from imageferry.config.limits import read_limits
-from imageferry.config.models import Access, Configuration, Limits, Rule
+from imageferry.config.models import Access, Configuration, RegistrySettings, Rule
+from imageferry.config.registries import read_registries
 from imageferry.config.rules import read_rules
 from imageferry.config.shape import FileShape, shaped
 
@@ -112,15 +112,15 @@ class _Loader:
     credentials: StoredCredentials
     access: dict[str, Access] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
-    limits: dict[str, Limits] = field(default_factory=dict)
+    registries: dict[str, RegistrySettings] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    _limited_by: str = ""
+    _registries_of: str = ""
 
     def configuration(self) -> Configuration:
         """Give the configuration, or raise all faults."""
         if self.faults:
             raise ConfigurationError(self.faults)
-        return Configuration(self.access, self.rules, self.limits)
+        return Configuration(self.access, self.rules, self.registries)
 
     def read(self, path: Path, then: Callable[[Document, Path], None]) -> None:
         """Read a file and hand it on."""
@@ -145,7 +145,7 @@ class _Loader:
             return
         if "auth" in document.value:
             self.access = read_access(document, ("auth",), self.environment, folder, self.credentials)
-        self._limits(document)
+        self._registries(document)
         defaults = self._defaults(document)
         if "images" in document.value:
             self.rules = read_rules(document, ("images",), defaults, self.environment)
@@ -158,7 +158,7 @@ class _Loader:
         wrapped = "auth" in keys or "registries" in keys
         if wrapped:
             self._refuse_others(document, ("auth", "registries"), "--images" if "images" in keys else "")
-            self._limits(document)
+            self._registries(document)
         if not wrapped or "auth" in keys:
             path: KeyPath = ("auth",) if wrapped else ()
             self.access = read_access(document, path, self.environment, folder, self.credentials)
@@ -169,19 +169,19 @@ class _Loader:
         if path:
             known = ("images", "defaults", "registries")
             self._refuse_others(document, known, "--auth" if "auth" in document.value else "")
-            self._limits(document)
+            self._registries(document)
         defaults = self._defaults(document if path else Document(document.name))
         self.rules = read_rules(document, path, defaults, self.environment)
 
-    def _limits(self, document: Document) -> None:
-        """Take the limits of registries where the file has them; only one of two files may."""
+    def _registries(self, document: Document) -> None:
+        """Take the settings of registries where the file has them; only one of two files may."""
         if not isinstance(document.value, dict) or "registries" not in document.value:
             return
-        if self._limited_by:
-            problem = f"stands in {self._limited_by} too: give it in one of the two files"
+        if self._registries_of:
+            problem = f"stands in {self._registries_of} too: give it in one of the two files"
             document.report(("registries",), problem, at_key=True)
-        self._limited_by = document.name
-        self.limits = read_limits(document, ("registries",))
+        self._registries_of = document.name
+        self.registries = read_registries(document, ("registries",))
 
     def _refuse_others(self, document: Document, known: tuple[str, ...], flag: str) -> None:
         for key in document.value:

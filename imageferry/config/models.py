@@ -36,7 +36,7 @@ OTHERS = "*"
 
 
 class Limits(BaseModel):
-    """How much one registry is asked for: an entry of ``registries``. None: no limit of the user's.
+    """How much one registry is asked for. None: no limit of the user's.
 
     ``requests`` are under way at once, ``requests_per_second`` begin, ``bandwidth`` is in bytes a second.
     """
@@ -46,6 +46,17 @@ class Limits(BaseModel):
     requests: int | None = None
     requests_per_second: float | None = None
     bandwidth: int | None = None
+
+
+class RegistrySettings(Limits):
+    """An entry of ``registries``. None: what is built in.
+
+    ``foreign_layers``: it gets those too that need not be distributed. ``create_repositories``: made there before a
+    push, at Amazon ECR.
+    """
+
+    foreign_layers: bool | None = None
+    create_repositories: bool | None = None
 
 
 #: Docker Hub refuses an address that sends thousands of requests a minute, HEADs among them (its usage policy).
@@ -91,20 +102,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything a run needs to know. ``access`` maps ``registry[/namespace…]`` to its entry, ``limits`` registries."""
+    """Everything a run needs to know: ``access`` by ``registry[/namespace…]``, ``registries`` by registry."""
 
     access: dict[str, Access]
     rules: tuple[Rule, ...]
-    limits: dict[str, Limits] = field(default_factory=dict)
+    registries: dict[str, RegistrySettings] = field(default_factory=dict)
 
-    def limits_of(self, registry: str) -> Limits:
-        """Give the limits of a registry, key by key: its own entry's, those of ``*``, what is built in."""
-        entries = (self.limits.get(registry), self.limits.get(OTHERS), BUILT_IN_LIMITS.get(registry))
+    def settings_of(self, registry: str) -> RegistrySettings:
+        """Give the settings of a registry, key by key: its own entry's, those of ``*``, what is built in."""
+        entries = (self.registries.get(registry), self.registries.get(OTHERS), BUILT_IN_LIMITS.get(registry))
         settled: dict[str, Any] = {}
         for entry in entries:
             if entry is not None:
                 settled = entry.model_dump(exclude_none=True) | settled
-        return Limits(**settled)
+        return RegistrySettings(**settled)
 
     def access_to(self, reference: Reference) -> Access | None:
         """Give the entry with the longest key that is a leading part of ``registry/repository``."""

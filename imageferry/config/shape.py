@@ -46,12 +46,14 @@ class AccessShape(Shape):
     credentials: str | None = None
 
 
-class LimitsShape(Shape):
-    """An entry of ``registries``; what its keys hold is checked by hand: they are the only ones that take numbers."""
+class RegistryShape(Shape):
+    """An entry of ``registries``; what its first keys hold is checked by hand: no others take numbers."""
 
     requests: Any = None
     requests_per_second: Any = None
     bandwidth: Any = None
+    foreign_layers: bool = False
+    create_repositories: bool = False
 
 
 class EntryShape(Shape):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from imageferry.concurrency import for_each
 from imageferry.config import Access, Configuration, DockerCredentials, Rule
@@ -20,6 +21,7 @@ from imageferry.copy.transfer import Transfer
 from imageferry.errors import ImageferryError
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Endpoint, Repository
+from imageferry.registry.ecr import create_repository, is_ecr
 from imageferry.registry.throttle import Throttles
 from imageferry.report import ImageOutcome, Outcome, Outcomes
 from imageferry.selection import PlatformFilter
@@ -181,8 +183,19 @@ class Ferry:
                 access = await self._docker.access_to(reference.registry, reference.repository)
             if key not in self._repositories:
                 endpoint = await self._endpoint(reference.registry, access)
-                self._repositories[key] = Repository(endpoint, reference.repository, writable=writable)
+                self._repositories[key] = Repository(
+                    endpoint,
+                    reference.repository,
+                    writable=writable,
+                    creation=self._creation(reference) if writable else None,
+                )
         return self._repositories[key]
+
+    def _creation(self, place: Reference) -> Callable[[], Awaitable[None]] | None:
+        """Give what makes a repository at a registry that must have it before a push; None where it is not to be."""
+        if not self.configuration.settings_of(place.registry).create_repositories or not is_ecr(place.registry):
+            return None
+        return functools.partial(create_repository, place.registry, place.repository)
 
     async def _endpoint(self, registry: str, access: Access | None) -> Endpoint:
         key = (registry, access)

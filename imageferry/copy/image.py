@@ -12,7 +12,7 @@ from imageferry.concurrency import for_each
 from imageferry.copy import tree
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.platforms import Chosen, choose
-from imageferry.copy.tree import MANIFEST_TYPES, blobs, children, descriptor, read_child
+from imageferry.copy.tree import MANIFEST_TYPES, blobs, children, descriptor, foreign_layers, read_child
 from imageferry.errors import ImageferryError
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Manifest, Repository
@@ -98,6 +98,7 @@ class _Placing:
                 await for_each(entries, AT_ONCE, lambda entry: self._place_entry(manifest, entry, depth + 1, keys))
             else:
                 await for_each(blobs(manifest), AT_ONCE, lambda blob: self._deliver(blob, keys))
+                await for_each(foreign_layers(manifest), AT_ONCE, lambda layer: self._deliver_foreign(layer, keys))
         except ImageferryError as error:
             # What cannot be read fails every destination that needs it.
             self._fail(keys, error)
@@ -138,6 +139,13 @@ class _Placing:
             self.sent[places[name]] += max(blob.size, 0)
         for name, error in delivered.failures.items():
             self._fail([key for key in keys if self._places[key].name == name], error)
+
+    async def _deliver_foreign(self, layer: Descriptor, keys: list[str]) -> None:
+        """Bring a layer that need not be distributed to the registries that are to have it, if the source holds it."""
+        settings_of = self._ferry.configuration.settings_of
+        wanted = [key for key in self.alive(keys) if settings_of(self._places[key].registry).foreign_layers]
+        if wanted and await self._source.blobs.exists(layer.digest):
+            await self._deliver(layer, wanted)
 
     async def _has(self, key: str, digest: str) -> bool:
         """Whether the destination has a manifest, and with it all that it names."""

@@ -48,8 +48,7 @@ def children(index: Manifest, depth: int) -> list[dict[str, Any]]:
 def blobs(manifest: Manifest) -> list[Descriptor]:
     """Give the blobs that a manifest names, each once: config and layers, or an artifact's blobs.
 
-    Layers that are not to be distributed (Windows base layers, with ``urls``) are left where they are. Raises
-    ``BadAnswer``.
+    Those of ``foreign_layers`` are not among them. Raises ``BadAnswer``.
     """
     document = manifest.document
     if manifest.media_type in SCHEMA1_TYPES:
@@ -58,7 +57,18 @@ def blobs(manifest: Manifest) -> list[Descriptor]:
     else:
         config = [document["config"]] if document.get("config") is not None else []
         entries = [*config, *_list(manifest, "layers"), *_list(manifest, "blobs")]
-        found = [descriptor(manifest, entry) for entry in entries if not _stays(entry)]
+        found = [descriptor(manifest, entry) for entry in entries if not _is_foreign(entry)]
+    return list({blob.digest: blob for blob in found}.values())
+
+
+def foreign_layers(manifest: Manifest) -> list[Descriptor]:
+    """Give the layers that need not be distributed, since they are to be had elsewhere: Windows' base layers.
+
+    (OCI image specification, "Non-Distributable Layers".) Raises ``BadAnswer``.
+    """
+    if manifest.media_type in SCHEMA1_TYPES:
+        return []
+    found = [descriptor(manifest, entry) for entry in _list(manifest, "layers") if _is_foreign(entry)]
     return list({blob.digest: blob for blob in found}.values())
 
 
@@ -86,7 +96,7 @@ async def read_child(source: Repository, entry: dict[str, Any]) -> Manifest:
     return child
 
 
-def _stays(entry: Any) -> bool:
+def _is_foreign(entry: Any) -> bool:
     if not isinstance(entry, dict) or not entry.get("urls"):
         # One that is to be had nowhere else is copied: without it the manifest would be refused.
         return False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import httpx
 
+from imageferry.errors import ImageferryError
 from imageferry.registry.blobs import Blobs
 from imageferry.registry.endpoint import Endpoint
 from imageferry.registry.errors import ERROR_BODY_LIMIT
@@ -16,9 +18,19 @@ from imageferry.registry.uploads import Uploads
 
 
 class Repository:
-    """A repository to read from, or with ``writable`` to write to: ``manifests``, ``tags``, ``blobs``, ``uploads``."""
+    """A repository to read from, or with ``writable`` to write to: ``manifests``, ``tags``, ``blobs``, ``uploads``.
 
-    def __init__(self, endpoint: Endpoint, path: str, *, writable: bool = False) -> None:
+    ``creation`` makes the repository, for a registry where it must be there before a push.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        *,
+        writable: bool = False,
+        creation: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.registry = endpoint.registry
         self.host = endpoint.host
@@ -29,10 +41,29 @@ class Repository:
         self.tags = Tags(self)
         self.blobs = Blobs(self)
         self.uploads = Uploads(self)
+        self._creation = creation
+        self._creating: asyncio.Future[None] | None = None
 
     def path(self, rest: str) -> str:
         """Give the absolute path of something in this repository."""
         return f"/v2/{self.repository}/{rest}"
+
+    async def create(self) -> bool:
+        """Make the repository where that is asked for, once for all who ask; give whether it was.
+
+        Raises ``RegistryError``.
+        """
+        if self._creation is None:
+            return False
+        if self._creating is None:
+            self._creating = asyncio.ensure_future(self._creation())
+        try:
+            await asyncio.shield(self._creating)
+        except ImageferryError as error:
+            if error.transient:
+                self._creating = None
+            raise
+        return True
 
     async def send(
         self,

@@ -69,7 +69,7 @@ class Throttles:
     def __init__(self, configuration: Configuration, bandwidth: int | None = None) -> None:
         self._configuration = configuration
         self._run = Pace(bandwidth) if bandwidth else None
-        rates = [limits.bandwidth for limits in configuration.limits.values() if limits.bandwidth]
+        rates = [limits.bandwidth for limits in configuration.registries.values() if limits.bandwidth]
         # One size for all: what a fast source gives, a slow destination must be able to take.
         self._piece = _piece([*rates, bandwidth] if bandwidth else rates)
         self._throttles: dict[str, Throttle] = {}
@@ -77,7 +77,7 @@ class Throttles:
     def of(self, registry: str) -> Throttle:
         """Give the throttle of a registry, the same for all who talk to it."""
         if registry not in self._throttles:
-            limits = self._configuration.limits_of(registry)
+            limits = self._configuration.settings_of(registry)
             self._throttles[registry] = Throttle(limits, self._run, self._piece)
         return self._throttles[registry]
 

@@ -74,6 +74,8 @@ class Uploads:
         repository = self._repository
         action = f"start the upload of blob {short(digest)} to {repository.name}"
         answer = await repository.send("POST", "blobs/uploads/", action=action, content=b"")
+        if answer.status_code == 404 and await repository.create():
+            answer = await repository.send("POST", "blobs/uploads/", action=action, content=b"")
         check(answer, action, repository.host, 202)
         self._learn(answer)
         return Upload(repository, digest, _location(answer, action))

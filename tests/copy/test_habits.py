@@ -52,6 +52,25 @@ async def test_a_foreign_layer_stays_where_it_is_to_be_had(
     assert len(asked) == reads
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["the source holds it", "the source does not"])
+async def test_a_registry_may_have_foreign_layers_too(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, held: bool
+) -> None:
+    layer = Layer(b"base", DOCKER_FOREIGN_LAYER, ("https://layers.invalid/x",))
+    hold(fake_source, image_manifest([layer], "windows/amd64", docker=True))
+    if held:
+        fake_source.add_blob("a/app", b"base")
+    with FakeRegistry() as without:
+        text = configured(
+            {f"{fake_source.host}/a/app:v1": [f"{fake_destination.host}/a/app", f"{without.host}/a/app"]},
+            *(fake_source, fake_destination, without),
+            registries={fake_destination.host: {"foreign_layers": True}},
+        )
+        assert set(outcomes(await run(text)).values()) == {"copied"}
+        assert sha256(b"base") not in without.storage.blobs
+    assert (sha256(b"base") in fake_destination.storage.blobs) == held
+
+
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_dry_run_where_head_does_not_work(fake_destination: FakeRegistry, status: int) -> None:
     with FakeRegistry(Habits(manifest_head=status)) as source:

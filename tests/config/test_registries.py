@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from imageferry.config import ConfigurationError, Files, Limits, load, load_text
-from imageferry.config.limits import LimitError, bandwidth
+from imageferry.config import ConfigurationError, Files, RegistrySettings, load, load_text
 from imageferry.config.models import BUILT_IN_LIMITS
+from imageferry.config.registries import LimitError, bandwidth
 
 RULES = "images: {b: x.example/b}\n"
 
 
-def read(registries: Any) -> dict[str, Limits]:
+def read(registries: Any) -> dict[str, RegistrySettings]:
     text = json.dumps({"registries": registries, "images": {"b": "x.example/b"}})
-    return load_text(text, "c.json", environment={}).limits
+    return load_text(text, "c.json", environment={}).registries
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,26 @@ def test_an_entry_has_what_is_written_in_it() -> None:
             "localhost:5000": {},
         }
     )
-    assert found["quay.io"] == Limits(requests=4, requests_per_second=2.5, bandwidth=50 * 2**20)
-    assert found["docker.io"] == Limits(bandwidth=1_000_000)
-    assert found["localhost:5000"] == Limits()
+    assert found["quay.io"] == RegistrySettings(requests=4, requests_per_second=2.5, bandwidth=50 * 2**20)
+    assert found["docker.io"] == RegistrySettings(bandwidth=1_000_000)
+    assert found["localhost:5000"] == RegistrySettings()
 
 
 def test_own_over_others_over_built_in_key_by_key() -> None:
     text = "registries: {'*': {requests: 8, bandwidth: 9MB}, quay.io: {requests: 2}, docker.io: {bandwidth: 1MB}}\n"
     found = load_text(text + RULES, "c.yaml", environment={})
-    assert found.limits_of("quay.io") == Limits(requests=2, bandwidth=9_000_000)
-    assert found.limits_of("x.example") == Limits(requests=8, bandwidth=9_000_000)
+    assert found.settings_of("quay.io") == RegistrySettings(requests=2, bandwidth=9_000_000)
+    assert found.settings_of("x.example") == RegistrySettings(requests=8, bandwidth=9_000_000)
     built_in = BUILT_IN_LIMITS["docker.io"].requests_per_second
-    assert found.limits_of("docker.io") == Limits(requests=8, requests_per_second=built_in, bandwidth=1_000_000)
+    assert found.settings_of("docker.io") == RegistrySettings(
+        requests=8, requests_per_second=built_in, bandwidth=1_000_000
+    )
 
 
 def test_without_an_entry_only_docker_hub_is_limited() -> None:
     found = load_text(RULES, "c.yaml", environment={})
-    assert found.limits_of("quay.io") == Limits()
-    assert found.limits_of("docker.io") == BUILT_IN_LIMITS["docker.io"]
+    assert found.settings_of("quay.io") == RegistrySettings()
+    assert found.settings_of("docker.io") == RegistrySettings(**BUILT_IN_LIMITS["docker.io"].model_dump())
 
 
 BROKEN = {
@@ -98,7 +100,7 @@ BROKEN = {
     "a list": ("registries: []", "is a list: expected a mapping of registries"),
     "an entry that is a number": ("registries: {quay.io: 5}", "is a number: expected a mapping of requests"),
     "an unknown key": ("registries: {quay.io: {request: 5}}", "did you mean 'requests'?"),
-    "a key like no other": ("registries: {quay.io: {zz: 5}}", "known are requests, requests_per_second and bandwidth"),
+    "a key like no other": ("registries: {quay.io: {zz: 5}}", "known are requests, requests_per_second, bandwidth"),
     "a namespace": ("registries: {quay.io/team: {requests: 5}}", "a whole registry: expected quay.io"),
     "a registry that is none": ("registries: {quay: {requests: 5}}", "is not a registry's host"),
     "a pattern": ("registries: {'*.io': {requests: 5}}", "is not a registry"),
@@ -116,6 +118,8 @@ BROKEN = {
     "bandwidth in words": ("registries: {quay.io: {bandwidth: fast}}", "'fast' is no bandwidth"),
     "bandwidth in bits": ("registries: {quay.io: {bandwidth: 8Mbit/s}}", "8 Mbit/s are 1MB/s"),
     "no bandwidth": ("registries: {quay.io: {bandwidth: 0}}", "leave it out for no limit"),
+    "foreign layers in words": ("registries: {quay.io: {foreign_layers: yes}}", "is text: expected true or false"),
+    "creation elsewhere": ("registries: {quay.io: {create_repositories: true}}", "is for Amazon ECR"),
     "a list of bandwidths": ("registries: {quay.io: {bandwidth: [1MB]}}", "is a list: expected bytes a second"),
 }
 
@@ -162,7 +166,7 @@ def files(folder: Path, auth: str, images: str) -> Files:
 )
 def test_they_may_stand_in_either_of_two_files(tmp_path: Path, auth: str, images: str) -> None:
     found = load(files(tmp_path, auth, images), environment={})
-    assert found.limits == {"quay.io": Limits(requests=3)}
+    assert found.registries == {"quay.io": RegistrySettings(requests=3)}
     assert len(found.rules) == 1
 
 

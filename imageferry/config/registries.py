@@ -1,21 +1,25 @@
-"""The entries of ``registries``: how much a registry is asked for at once, and how fast."""
+"""The entries of ``registries``: how much a registry is asked for, and what else is done there."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable
 from typing import Any
 
 from imageferry.config.access import normal_key
 from imageferry.config.document import Document, KeyPath, Number, kind
-from imageferry.config.models import OTHERS, Limits
-from imageferry.config.shape import LimitsShape, shaped
+from imageferry.config.models import OTHERS, RegistrySettings
+from imageferry.config.shape import RegistryShape, shaped
 from imageferry.errors import ImageferryError, ReferenceError
 
 #: What is more, or slower, than any registry: an error of writing rather than a limit.
 REQUESTS_MOST = 1000
 RATE_LEAST, RATE_MOST = 0.001, 100_000.0
 BANDWIDTH_LEAST, BANDWIDTH_MOST = 1000, 10**13
+
+#: The private registry of an AWS account in one region, which makes no repository on push.
+ECR_HOST = re.compile(r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
 _BANDWIDTH = re.compile(r"(?P<figure>[0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?P<unit>[kKmMgG]i?B|B)?(?:/s)?")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -46,9 +50,9 @@ def bandwidth(text: str) -> int:
     return round(rate)
 
 
-def read_limits(document: Document, path: KeyPath) -> dict[str, Limits]:
-    """Give the limits of the mapping at ``path`` by registry (``*``: all others); reports what is wrong with them."""
-    found: dict[str, Limits] = {}
+def read_registries(document: Document, path: KeyPath) -> dict[str, RegistrySettings]:
+    """Give the entries of the mapping at ``path`` by registry (``*``: all others); reports what is wrong with them."""
+    found: dict[str, RegistrySettings] = {}
     written: dict[str, str] = {}
     entries = document.at(path)
     if not isinstance(entries, dict):
@@ -62,9 +66,21 @@ def read_limits(document: Document, path: KeyPath) -> dict[str, Limits]:
             same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}"
             document.report(inner, same, at_key=True)
         written.setdefault(name, key)
-        if shaped(document, inner, LimitsShape) is not None:
-            found.setdefault(name, _limits(document, inner, entries[key]))
+        if shaped(document, inner, RegistryShape) is not None:
+            found.setdefault(name, _settings(document, inner, entries[key]))
+            _refuse_creation(document, inner, name, found[name])
     return found
+
+
+def _refuse_creation(document: Document, path: KeyPath, name: str, settings: RegistrySettings) -> None:
+    """Report repositories that are to be created where Imageferry cannot, or need not."""
+    if not settings.create_repositories:
+        return
+    inner = (*path, "create_repositories")
+    if name != OTHERS and not ECR_HOST.fullmatch(name):
+        document.report(inner, "is for Amazon ECR (…dkr.ecr.REGION.amazonaws.com): leave it out for other registries")
+    elif importlib.util.find_spec("botocore") is None:
+        document.report(inner, "needs botocore, which is not installed: pip install 'imageferry[ecr]'")
 
 
 def _host(document: Document, path: KeyPath, key: str) -> str:
@@ -78,11 +94,11 @@ def _host(document: Document, path: KeyPath, key: str) -> str:
         return ""
     host, _, namespace = name.partition("/")
     if namespace:
-        document.report(path, f"limits are those of a whole registry: expected {host}", at_key=True)
+        document.report(path, f"settings are those of a whole registry: expected {host}", at_key=True)
     return host
 
 
-def _limits(document: Document, path: KeyPath, entry: dict[str, Any]) -> Limits:
+def _settings(document: Document, path: KeyPath, entry: dict[str, Any]) -> RegistrySettings:
     def read(key: str, expected: str, of: Callable[[str], Any], *, units: bool = False) -> Any:
         if key not in entry:
             return None
@@ -97,10 +113,12 @@ def _limits(document: Document, path: KeyPath, entry: dict[str, Any]) -> Limits:
             document.report((*path, key), str(error))
             return None
 
-    return Limits(
+    return RegistrySettings(
         requests=read("requests", _REQUESTS, _requests),
         requests_per_second=read("requests_per_second", _RATE, _rate),
         bandwidth=read("bandwidth", _BYTES, bandwidth, units=True),
+        foreign_layers=entry.get("foreign_layers"),
+        create_repositories=entry.get("create_repositories"),
     )
 
 
