@@ -77,11 +77,21 @@ lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/mypy $(CODE) || failed=1
 	exit $$failed
 
+.PHONY: server
+server: $(INSTALLED) ## Prefect's server and its UI on this machine, in the background
+	@exec $(BIN)/python -m deployments.local_server start $(ARGS)
+
 .PHONY: deploy
-deploy: $(INSTALLED) ## the deployments on the Prefect server at PREFECT_API_URL
-	@$(BIN)/python -m deployments.work_pool
+deploy: $(INSTALLED) ## the deployments, on the Prefect server at PREFECT_API_URL or on this machine's
+	@export PREFECT_API_URL=$$($(BIN)/python -m deployments.local_server url)
+	$(BIN)/python -m deployments.work_pool
 	$(BIN)/prefect block register --module deployments.blocks
 	$(BIN)/prefect --no-prompt deploy --all
+
+.PHONY: worker
+worker: $(INSTALLED) ## a worker for the deployments, until Ctrl-C
+	@export PREFECT_API_URL=$$($(BIN)/python -m deployments.local_server url)
+	exec $(BIN)/prefect worker start --pool imageferry $(ARGS)
 
 .PHONY: clean
 clean: ## remove the environment, the demo's files and all caches

@@ -15,8 +15,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
-from deployments.server import DONE, USAGE, ask_server
+from deployments.server import ask_server
 from flows.rule import sync_rule
+from flows.status import DONE, USAGE
 from flows.sync import sync
 
 NIGHTLY = "0 2 * * *"

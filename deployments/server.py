@@ -11,9 +11,7 @@ import httpx
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-DONE = 0
-FAILED = 1
-USAGE = 2
+from flows.status import DONE, FAILED, USAGE
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +23,7 @@ def ask_server(work: Coroutine[Any, Any, Answer]) -> Answer:
         work.close()
         _end(
             USAGE,
-            "no Prefect server is set: start one with .venv/bin/prefect server start, then "
+            "no Prefect server is set: start one with make server, then "
             "export PREFECT_API_URL=http://127.0.0.1:4200/api",
         )
     try:

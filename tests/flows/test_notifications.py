@@ -60,7 +60,7 @@ class Receiver:
 
 
 @pytest.fixture(scope="module")
-def receiver(deployed: Programs) -> Iterator[Receiver]:
+def receiver(deployed: Programs, prefect_server: PrefectApi) -> Iterator[Receiver]:
     """A receiver that the automations of the session's server call."""
     receiver = Receiver()
     for _ in range(2):
@@ -68,6 +68,9 @@ def receiver(deployed: Programs) -> Iterator[Receiver]:
         assert finished.status == 0, finished.both
         assert TOKEN not in finished.both
     yield receiver
+    # Runs of other tests are silent for longer than 15 s.
+    for each in _automations(prefect_server):
+        httpx.delete(f"{prefect_server.url}/automations/{each['id']}").raise_for_status()
     receiver.close()
 
 
