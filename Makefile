@@ -17,7 +17,7 @@ PYTHON ?=
 CONFIG ?= config.json
 ARGS ?=
 
-PACKAGES := docker-registry skopeo umoci apache2-utils
+PACKAGES := docker-registry skopeo umoci apache2-utils postgresql
 FOLDERS := imageferry flows tasks deployments tests benchmarks demo
 CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
 

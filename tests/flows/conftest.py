@@ -66,14 +66,14 @@ def mortal_server(ready_home: Path) -> Iterator[PrefectServer]:
 
 
 @contextmanager
-def running_server(home: Path) -> Iterator[PrefectServer]:
-    """Run a Prefect server with this home."""
+def running_server(home: Path, settings: dict[str, str] | None = None) -> Iterator[PrefectServer]:
+    """Run a Prefect server with this home, and these settings besides those of a server of our own."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-            env=kept | SERVER_DEFAULTS | {"PREFECT_HOME": str(home)},
+            env=kept | SERVER_DEFAULTS | {"PREFECT_HOME": str(home)} | (settings or {}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
