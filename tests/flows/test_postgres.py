@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tests.flows.command import CommandLine, insecure
-from tests.flows.conftest import running_server
 from tests.flows.killing import fill, wait_until
 from tests.flows.postgres import PostgreSQL
 from tests.flows.prefect_api import PrefectApi
+from tests.flows.prefect_server import running_server
 from tests.flows.programs import Programs
 from tests.registries.inprocess import FakeRegistry
 
