@@ -17,7 +17,7 @@ PYTHON ?=
 CONFIG ?= config.json
 ARGS ?=
 
-PACKAGES := docker-registry skopeo umoci apache2-utils
+PACKAGES := docker-registry skopeo umoci apache2-utils postgresql
 FOLDERS := imageferry flows tasks deployments tests benchmarks demo
 CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
 
@@ -57,6 +57,11 @@ test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
 	fi
 	exec $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
+.PHONY: versions
+versions: ## tests of the flows with the lowest and the newest Prefect: some minutes
+	@.ci/packages $(PACKAGES) || true
+	exec env PYTHON="$(PYTHON)" .ci/versions $(ARGS)
+
 .PHONY: soak
 soak: $(INSTALLED) ## copies through random faults and kills: make soak ARGS='--seeds 50'
 	@.ci/packages docker-registry
@@ -95,7 +100,7 @@ worker: $(INSTALLED) ## a worker for the deployments, until Ctrl-C
 
 .PHONY: clean
 clean: ## remove the environment, the demo's files and all caches
-	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) .versions .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .ONESHELL:

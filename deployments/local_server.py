@@ -27,8 +27,8 @@ START_LIMIT = 180.0
 #: How long runs and events are kept: as with the systemd unit and the compose file.
 RETENTION = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "90d",
-    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "2d",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P90D",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
 }
 
 app = App(name="python -m deployments.local_server", help="Prefect's server with its UI on this machine.")

@@ -2,39 +2,22 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 
-from flows.settings import SERVER_DEFAULTS
 from tests.flows.command import ROOT, CommandLine
 from tests.flows.prefect_api import PrefectApi
+from tests.flows.prefect_server import PrefectServer, running_server
 from tests.flows.programs import Programs
-from tests.registries.distribution import free_port
-
-START_LIMIT = 180
 
 
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of the session's Prefect server, its database in it."""
     return tmp_path_factory.mktemp("prefect")
-
-
-@dataclass(frozen=True)
-class PrefectServer:
-    """A Prefect server such as a user runs: `prefect server start`."""
-
-    api: PrefectApi
-    home: Path
-    process: "subprocess.Popen[bytes]"
 
 
 @pytest.fixture(scope="session")
@@ -63,40 +46,6 @@ def mortal_server(ready_home: Path) -> Iterator[PrefectServer]:
     """A Prefect server of this test alone, to be killed, stopped or locked."""
     with running_server(ready_home) as server:
         yield server
-
-
-@contextmanager
-def running_server(home: Path) -> Iterator[PrefectServer]:
-    """Run a Prefect server with this home."""
-    port = free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-            env=kept | SERVER_DEFAULTS | {"PREFECT_HOME": str(home)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        url = f"http://127.0.0.1:{port}/api"
-        try:
-            _wait_until_healthy(url, process)
-            yield PrefectServer(PrefectApi(url), home, process)
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
-    begun = time.monotonic()
-    while time.monotonic() - begun < START_LIMIT:
-        assert process.poll() is None, "the Prefect server has ended"
-        try:
-            if httpx.get(f"{url}/health").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise AssertionError("the Prefect server does not answer")
 
 
 @pytest.fixture

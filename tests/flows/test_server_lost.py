@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.flows.command import CommandLine, Finished, insecure
-from tests.flows.conftest import PrefectServer
 from tests.flows.killing import Gate, fill, locked, own_server, stopped, wait_until
+from tests.flows.prefect_server import PrefectServer
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Fault, Match
 

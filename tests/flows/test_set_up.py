@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from prefect.settings import Settings
 from pydantic import BaseModel
 
+from flows.settings import SERVER_DEFAULTS
 from tests.flows.command import ROOT
 
 FOLDER = ROOT / "deployments"
@@ -57,7 +59,34 @@ def test_the_services_of_compose_fit_together() -> None:
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:")
     assert services["worker"]["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
-    assert services["server"]["environment"]["PREFECT_API_DATABASE_CONNECTION_URL"].startswith("postgresql+asyncpg://")
+
+
+def server_settings(path: Path) -> dict[str, str]:
+    """Give the environment of Prefect's server in a file of a set-up."""
+    if path.suffix == ".yaml":
+        environment = yaml.safe_load(path.read_text())["services"]["server"]["environment"]
+        return {name: value.replace("${POSTGRES_PASSWORD}", "p@ss/w%rd") for name, value in environment.items()}
+    lines = re.findall(r"^Environment=(.*)$", path.read_text(), re.MULTILINE)
+    return dict(setting.split("=", 1) for line in lines for setting in line.split())
+
+
+@pytest.mark.parametrize(
+    "path", [FOLDER / "compose.yaml", FOLDER / "systemd" / "imageferry-server.service"], ids=lambda path: path.name
+)
+def test_prefect_takes_the_settings_of_the_server(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = server_settings(path)
+    for name, value in (given | {"PREFECT_HOME": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    taken = Settings().server
+    # What a server of our own has, so that runs do not wait for their history at the end.
+    batches = {name: value for name, value in SERVER_DEFAULTS.items() if "_SERVICES_" in name}
+    assert batches.items() <= given.items()
+    assert taken.services.db_vacuum.retention_period == timedelta(days=90)
+    assert taken.events.retention_period == timedelta(days=2)
+    if path.suffix == ".yaml":
+        assert taken.database.connection_url is not None
+        url = taken.database.connection_url.get_secret_value()
+        assert url == "postgresql+asyncpg://prefect:p%40ss%2Fw%25rd@postgres:5432/prefect"
 
 
 def test_what_the_image_is_made_of_is_there() -> None:
