@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from imageferry.config.models import Configuration, Destination, Rule, Source
@@ -71,8 +72,7 @@ def split(work: Mapping[str, Iterable[Work]], size: int) -> list[Part]:
         count = -(-len(images) // size)
         bounds = [len(images) * number // count for number in range(count + 1)]
         parts += [
-            Part(rule, number, count, images[start:end])
-            for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False), 1)
+            Part(rule, number, count, images[start:end]) for number, (start, end) in enumerate(pairwise(bounds), 1)
         ]
     return parts
 
