@@ -82,6 +82,7 @@ deploy: $(INSTALLED) ## the deployments on the Prefect server at PREFECT_API_URL
 	@$(BIN)/python -m deployments.work_pool
 	$(BIN)/prefect block register --module deployments.blocks
 	$(BIN)/prefect --no-prompt deploy --all
+	$(BIN)/python -m deployments.limits
 
 .PHONY: clean
 clean: ## remove the environment, the demo's files and all caches
