@@ -228,7 +228,7 @@ class Children:
         none_runs = all(child.is_waiting for child in self._children.values())
         logger.log(
             logging.WARNING if none_runs else logging.INFO,
-            "%s (%s) for a worker to take them on %s",
+            "%s (%s) for a worker of %s",
             words.count(len(waiting), "run waits", "runs wait"),
             states,
             self._place,

@@ -86,7 +86,7 @@ async def find_workers() -> Workers:
             f"the deployment {DEPLOYMENT} is that of an older Imageferry: bring it up to date with `make deploy`"
         )
     pool = deployment.work_pool_name
-    place = f"the work pool {pool}" if pool else f"who serves {DEPLOYMENT}"
+    place = f"the work pool {pool}" if pool else "deployments.serve"
     return Workers(place, images_per_run, silence, reruns)
 
 

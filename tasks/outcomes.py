@@ -22,6 +22,9 @@ TYPE = "imageferry-outcomes"
 #: Images in one artifact: some 300 kB of JSON.
 ROWS = 1000
 
+#: Artifacts that are read at once.
+AT_ONCE = 10
+
 
 class Told(BaseModel):
     """Page ``page``, from 1, of ``pages`` of what a run tells of its images. The totals are those of the run."""
@@ -55,11 +58,11 @@ async def read_outcomes(client: PrefectClient, flow_run_id: UUID) -> tuple[Total
         flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=[TYPE])
     )
     found: dict[int, Told] = {}
+    read = 0
     # Few at once: each may be large.
-    while page := await client.read_artifacts(artifact_filter=wanted, limit=10, offset=len(found)):
+    while page := await client.read_artifacts(artifact_filter=wanted, limit=AT_ONCE, offset=read):
         found |= {told.page: told for told in (_told(artifact.data) for artifact in page) if told is not None}
-        if len(page) < 10:
-            break
+        read += len(page)
     complete = [found[number] for number in sorted(found)]
     if not complete or len(complete) != complete[0].pages:
         return None

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -32,12 +31,8 @@ POOL = "distributed"
 @pytest.fixture(scope="module")
 def pool(deployed: Programs, prefect_server: PrefectApi) -> Iterator[Programs]:
     """Two workers for a pool of these tests alone, to which the deployment belongs meanwhile: one is killed."""
-    api = prefect_server.url
-    template = httpx.get(f"{api}/work_pools/imageferry").raise_for_status().json()["base_job_template"]
-    made = {"name": POOL, "type": "process", "base_job_template": template}
-    httpx.post(f"{api}/work_pools/", json=made).raise_for_status()
-    deployment = f"{api}/deployments/{prefect_server.deployment('sync-rule/worker')['id']}"
-    httpx.patch(deployment, json={"work_pool_name": POOL}).raise_for_status()
+    prefect_server.make_pool(POOL, like="imageferry")
+    prefect_server.move_deployment("sync-rule/worker", POOL)
     try:
         with ExitStack() as stack:
             for _ in range(2):
@@ -45,7 +40,7 @@ def pool(deployed: Programs, prefect_server: PrefectApi) -> Iterator[Programs]:
                 stack.enter_context(deployed.running(*words, until="started!"))
             yield deployed
     finally:
-        httpx.patch(deployment, json={"work_pool_name": "imageferry"}).raise_for_status()
+        prefect_server.move_deployment("sync-rule/worker", "imageferry")
 
 
 @pytest.fixture
@@ -53,13 +48,6 @@ def distributed(pool: Programs, command: CommandLine) -> CommandLine:
     """The command line, told to give up a run that is silent for 12 s and to have three images in one."""
     command.more |= {"IMAGEFERRY_SILENCE_LIMIT": "12", "IMAGEFERRY_IMAGES_PER_RUN": "3"}
     return command
-
-
-def runs(api: PrefectApi, *states: str) -> list[dict[str, Any]]:
-    """Give the runs of rules on workers that are in one of the states."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "work_pools": {"name": {"any_": [POOL]}}}
-    found: list[dict[str, Any]] = httpx.post(f"{api.url}/flow_runs/filter", json=wanted).raise_for_status().json()
-    return found
 
 
 def kill_with_worker(run: dict[str, Any]) -> None:
@@ -92,21 +80,20 @@ def test_rules_are_copied_by_workers_of_which_one_is_killed(
             "images": {f"{hosts[0]}/demo/{name}": f"{hosts[1]}/mirror/{name}" for name in ("big", "same", "small")},
         }
     )
-    limits = [limit_name(host) for host in hosts]
-    httpx.post(f"{prefect_server.url}/v2/concurrency_limits/", json={"name": limits[0], "limit": 9}).raise_for_status()
+    prefect_server.save_limit(limit_name(hosts[0]), 9)
 
     process = distributed.start("--distribute", "--report", "report.json")
     wait_until(gate.reached.is_set, "the blob")
-    wait_until(lambda: len(runs(prefect_server, *TERMINAL)) >= 2, "the other runs")
-    (stalled,) = runs(prefect_server, "RUNNING")
+    wait_until(lambda: len(prefect_server.runs_of(POOL, *TERMINAL)) >= 2, "the other runs")
+    (stalled,) = prefect_server.runs_of(POOL, "RUNNING")
     assert stalled["parameters"]["images"] == ["v6", "v7", "v8"]
-    taken = httpx.get(f"{prefect_server.url}/v2/concurrency_limits/{limits[0]}").raise_for_status().json()
-    assert taken["active_slots"] == 1
+    assert prefect_server.slots_taken(limit_name(hosts[0])) == 1
     kill_with_worker(stalled)
     finished = distributed.finish(process)
     gate.opened.set()
 
     assert finished.status == 0, finished.both
+    assert "history" not in finished.err
     for number in range(9):
         tag = f"v{number}"
         assert fake_destination.digest("mirror/big", tag) == fake_source.digest("demo/big", tag)
@@ -177,8 +164,7 @@ async def test_limits_are_made_where_they_are_missing(prefect_server: PrefectApi
             "concurrency limit imageferry:quay.io: made, 4 at once\n"
             "concurrency limit imageferry:r.example:5000: made, 4 at once"
         )
-        url = f"{prefect_server.url}/v2/concurrency_limits/imageferry:quay.io"
-        httpx.patch(url, json={"limit": 2}).raise_for_status()
+        prefect_server.change_limit("imageferry:quay.io", 2)
         assert "quay.io: there already, 2 at once" in await make_limits(registries, 7)
 
 
