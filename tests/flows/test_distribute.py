@@ -1,6 +1,8 @@
 """One configuration on several workers of a work pool: `--distribute`."""
 
+import asyncio
 import http.server
+import logging
 import os
 import signal
 import threading
@@ -8,13 +10,21 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.limits import make_limits, named
-from flows.slots import limit_name
+from flows import slots as slots_module
+from flows.slots import limit_name, registries_of, slots
+from imageferry.config import load_text
+from imageferry.copy.ferry import Ferry
+from imageferry.copy.options import Options
+from tasks.current import Current
+from tests.copy.running import configured
 from tests.flows.command import CommandLine, insecure
 from tests.flows.killing import Gate, wait_until
 from tests.flows.prefect_api import TERMINAL, PrefectApi
@@ -213,3 +223,34 @@ def test_without_workers_nothing_is_copied(
         assert told in finished.err
         assert "Traceback" not in finished.both
     assert len(fake_source.log) == len(fake_destination.log) == 0
+
+
+async def test_a_limit_holds_over_all_runs(
+    prefect_server: PrefectApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = limit_name("a.example")
+    prefect_server.save_limit(name, 1)
+    configuration = load_text(configured({"a.example/a": "b.example/b"}), "c", environment={})
+    monkeypatch.setattr(slots_module, "flow_run", SimpleNamespace(id=str(uuid4())))
+    monkeypatch.setattr(slots_module, "SAY_AFTER", 0.1)
+    runs = [Current(Ferry(configuration, Options(), {})) for _ in range(2)]
+    registries = registries_of(configuration.rules[0])
+    assert registries == ["a.example", "b.example"]
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}), caplog.at_level(logging.INFO, "imageferry.slots"):
+        async with slots(runs[0], registries):
+            assert prefect_server.slots_taken(name) == 1
+
+            async def second() -> None:
+                async with slots(runs[1], registries):
+                    pytest.fail("two hold one slot")
+
+            waiting = asyncio.create_task(second())
+            while "waits for a slot" not in caplog.text:
+                await asyncio.sleep(0.02)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            assert waiting.cancelled()
+        assert prefect_server.slots_taken(name) == 0
+        async with slots(runs[1], registries):
+            assert prefect_server.slots_taken(name) == 1
+    assert prefect_server.slots_taken(name) == 0
