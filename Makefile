@@ -92,6 +92,7 @@ deploy: $(INSTALLED) ## the deployments, on the Prefect server at PREFECT_API_UR
 	$(BIN)/python -m deployments.work_pool
 	$(BIN)/prefect block register --module deployments.blocks
 	$(BIN)/prefect --no-prompt deploy --all
+	$(BIN)/python -m deployments.limits
 
 .PHONY: worker
 worker: $(INSTALLED) ## a worker for the deployments, until Ctrl-C

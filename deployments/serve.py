@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 from zoneinfo import available_timezones
@@ -16,6 +17,7 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from deployments.server import ask_server
+from flows.children import HEARTBEAT
 from flows.rule import sync_rule
 from flows.status import DONE, USAGE
 from flows.sync import sync
@@ -98,6 +100,8 @@ def main(
             file=sys.stderr,
         )
         return USAGE
+    # With --distribute a run is given up that shows no sign of life for long; a work pool's runs are told this each.
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT))
     serve(*served, limit=limit)
     return DONE
 

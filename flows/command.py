@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -10,7 +11,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
-from flows.server import ServerError, available_server
+from flows.server import ServerError, available_server, users_server
 from flows.status import FAILED, INTERRUPTED, USAGE
 from imageferry import __version__
 from imageferry.config import Configuration, ConfigurationError, NamedCredentials, StoredCredentials, find_files, load
@@ -61,6 +62,8 @@ class Request:
     """Plan and print, write to no registry"""
     no_history: Annotated[bool, Parameter(group=HOW)] = False
     """Copy without Prefect: no server is started or asked, and no history is kept"""
+    distribute: Annotated[bool, Parameter(group=HOW)] = False
+    """Have the workers of a Prefect work pool copy: each rule with work is a run of the deployment sync-rule/worker"""
 
     report: Annotated[Path | None, Parameter(group=SHOWN, allow_leading_hyphen=True)] = None
     """Write the report as JSON to this file; - is standard output"""
@@ -80,6 +83,9 @@ class Request:
     @property
     def described(self) -> str:
         """The configuration's files in a few words, as the flow run's parameter shows them."""
+        if self.distribute:
+            # Workers stand in other folders.
+            return str((find_files(self.config, None, None, Path.cwd()).config or Path()).absolute())
         return " + ".join(str(file) for file in (self.auth, self.images) if file) or str(self.config or "config.json")
 
     @property
@@ -114,7 +120,9 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
         )
     wait = None
     try:
-        if not request.no_history:
+        if request.distribute:
+            wait = _workers(request)
+        elif not request.no_history:
             server = available_server()
             if server.notice:
                 print(f"imageferry: {server.notice}", file=sys.stderr)
@@ -135,13 +143,48 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
         return INTERRUPTED
 
 
+def _workers(request: Request) -> Callable[[Callable[[float], None]], None]:
+    """Look whether there is what ``--distribute`` needs, or say what is missing and end; give the server's wait."""
+    try:
+        server = users_server()
+    except ServerError as error:
+        refuse([f"--distribute: {error}", "workers are told what to copy by a server of yours: see docs/prefect.md"])
+    from flows.local import prepare  # noqa: PLC0415 - it imports what takes a while
+
+    prepare(request)
+    from flows.distributed import workers_fault  # noqa: PLC0415 - it imports prefect
+
+    if fault := workers_fault():
+        refuse([f"--distribute: {fault}"])
+    return server.wait_until_ready
+
+
+def _not_distributed(request: Request) -> list[str]:
+    """Say which flags ``--distribute`` cannot bring to the workers."""
+    if not request.distribute:
+        return []
+    one_file = "workers read one file: give --config, at a path that each of them has"
+    why = {
+        "no-history": (request.no_history, "it is Prefect that tells the workers what to copy"),
+        "auth": (request.auth, one_file),
+        "images": (request.images, one_file),
+        "registry": (request.registry, "workers read the file alone: write it there, under defaults"),
+        "namespace": (request.namespace, "workers read the file alone: write it there, under defaults"),
+        "bandwidth": (
+            request.bandwidth,
+            "each rule is a run of its own, and would take as much: the file's registries bound each",
+        ),
+    }
+    return [f"--distribute excludes --{flag}: {words}" for flag, (given, words) in why.items() if given]
+
+
 def _checked(request: Request, credentials: StoredCredentials) -> Configuration:
     """Read the configuration, or tell all its faults and end."""
     faults = [
         f"--{name} {value}: expected {least} or more"
         for name, value, least in (("proc", request.proc, 1), ("retries", request.retries, 0))
         if value < least
-    ]
+    ] + _not_distributed(request)
     for flag, file in (
         ("report", request.report),
         ("log", request.log),

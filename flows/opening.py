@@ -16,7 +16,8 @@ from flows.stopping import DROP_LIMIT
 from flows.stored import configuration_of
 from imageferry.concurrency import until_stopped
 from imageferry.copy.ferry import Ferry
-from imageferry.copy.options import Options
+from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
+from imageferry.copy.parts import narrowed
 from imageferry.selection import PlatformFilter
 from tasks.blobs import move
 from tasks.current import Current, find_current, set_current
@@ -30,11 +31,20 @@ LAST_WORDS_LIMIT = 6.0
 
 @contextlib.asynccontextmanager
 async def opened(
-    config: str, *, force: bool = False, dry_run: bool = False, platforms: Sequence[str] | None = None
+    config: str,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    platforms: Sequence[str] | None = None,
+    proc: int = DEFAULT_PROC,
+    retries: int = DEFAULT_RETRIES,
+    rule: str | None = None,
+    images: Sequence[str] | None = None,
 ) -> AsyncIterator[Current]:
     """Give the run of this context, or open one for the configuration and close it at the end.
 
-    Raises ``ConfigurationError`` for one that cannot be used.
+    One of its own has all rules, or this one alone and of it these images (None: all). Raises ``ConfigurationError``
+    for one that cannot be used, and ``PartError`` where it has no such rule or image.
     """
     drop_known_tracebacks()
     run = find_current()
@@ -42,8 +52,12 @@ async def opened(
         run.take_signals()
         yield run
         return
-    options = Options(force=force, dry_run=dry_run, platforms=PlatformFilter.parse(platforms or ()))
-    async with Ferry(await configuration_of(config), options) as ferry:
+    wanted = PlatformFilter.parse(platforms or ())
+    options = Options(proc=proc, retries=retries, force=force, dry_run=dry_run, platforms=wanted)
+    configuration = await configuration_of(config)
+    if rule is not None:
+        configuration = narrowed(configuration, rule, images)
+    async with Ferry(configuration, options) as ferry:
         run = begin(ferry, asyncio.Event())
         # The client of the flow run, which Prefect has opened before.
         run.watch.guard(get_client())

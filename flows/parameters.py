@@ -14,6 +14,12 @@ ConfigName = Annotated[str, Field(min_length=1)]
 #: A part of a rule's source, or all of it.
 SourceText = Annotated[str, Field(min_length=1)]
 
+#: A tag, or a digest.
+ImageText = Annotated[str, Field(min_length=1)]
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
 #: ``os/arch`` or ``os/arch/variant``, and all else that the command line makes of its flags.
 PlatformText = Annotated[
     str,

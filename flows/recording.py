@@ -70,6 +70,7 @@ async def _flow(request: Request, run: Current) -> str | None:
                 dry_run=request.dry_run,
                 force=request.force,
                 platforms=[str(platform) for platform in request.platforms.platforms] or None,
+                distribute=request.distribute,
                 return_state=True,
             )
     except Exception as error:

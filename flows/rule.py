@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.opening import opened, planned, stopped_early
-from flows.parameters import ConfigName, PlatformText, SourceText
+from flows.parameters import AtLeastOne, ConfigName, ImageText, NotNegative, PlatformText, SourceText
+from flows.slots import registries_of, slots
 from imageferry import words
 from imageferry.concurrency import for_each
+from imageferry.copy.errors import Interrupted
+from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
 from imageferry.copy.plan import Work
 from imageferry.copy.runner import IMAGES_AT_ONCE
-from tasks.current import Current
+from tasks.current import Current, find_current
+from tasks.outcomes import publish_outcomes
 from tasks.retries import with_retries
 from tasks.steps import step
 from tasks.tags import copy_tag
 
 
-@flow(name="sync-rule", flow_run_name="{rule}", persist_result=False, validate_parameters=True)
+def run_name() -> str:
+    """Give a run the name of its rule; who starts one of some of its images names it."""
+    parameters = flow_run.parameters
+    return str(flow_run.name if parameters.get("images") else parameters["rule"])
+
+
+@flow(name="sync-rule", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def sync_rule(
-    rule: SourceText, config: ConfigName, force: bool = False, platforms: list[PlatformText] | None = None
+    rule: SourceText,
+    config: ConfigName,
+    force: bool = False,
+    platforms: list[PlatformText] | None = None,
+    *,
+    images: list[ImageText] | None = None,
+    proc: AtLeastOne = DEFAULT_PROC,
+    retries: NotNegative = DEFAULT_RETRIES,
 ) -> State[None]:
     """Copy what one rule has to copy.
 
@@ -30,15 +50,42 @@ async def sync_rule(
             the name of a variable.
         force: Put manifests even where the destination has them.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
+        images: Copy only these tags (digests where there is no tag) of those that the rule selects; none means all.
+        proc: Blobs in flight at once.
+        retries: More attempts for a failed tag or blob.
     """
-    async with opened(config, force=force, platforms=platforms) as run:
+    by_itself = find_current() is None
+    async with opened(
+        config, force=force, platforms=platforms, proc=proc, retries=retries, rule=rule, images=images
+    ) as run:
         before = len(run.ferry.outcomes.failures)
-        stopped = await stopped_early(run, [rule], _copy_all(run, rule))
+        copying = _copy_in_turn(run, rule) if by_itself else _copy_all(run, rule)
+        stopped = await stopped_early(run, [rule], copying)
         failed = len(run.ferry.outcomes.failures) - before
+        if by_itself:
+            await _tell(run)
     message = f"{words.count(len(run.work.get(rule, {})), 'image')} to copy, {failed:,} failed"
     if stopped:
         return Cancelled(message=f"stopped; {message}")
     return Failed(message=message) if failed else Completed(message=message)
+
+
+async def _copy_in_turn(run: Current, rule: str) -> None:
+    """Copy once the limits of the registries let it."""
+    (only,) = run.ferry.configuration.rules
+    async with slots(run, registries_of(only)):
+        await _copy_all(run, rule)
+
+
+async def _tell(run: Current) -> None:
+    """Tell the run that has started this one what became of each image."""
+
+    async def without() -> None:
+        """Leave it: without Prefect's server there is no one to tell."""
+
+    # It was stopped: what can be told by then is told.
+    with contextlib.suppress(Interrupted):
+        await step(run, publish_outcomes, without)
 
 
 async def _copy_all(run: Current, rule: str) -> None:

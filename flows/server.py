@@ -110,6 +110,16 @@ class UsersServer:
         """Give back at once."""
 
 
+def users_server() -> UsersServer:
+    """Give the server that the user has set. Raises ``ServerError`` where none is set, or it does not answer."""
+    url = api_url(os.environ, Path.cwd())
+    if not url:
+        raise ServerError("no Prefect server is set: export PREFECT_API_URL=http://SERVER:4200/api")
+    if not _answers(url):
+        raise ServerError(f"no Prefect server answers at {url}")
+    return UsersServer()
+
+
 @functools.cache
 def available_server() -> UsersServer | LocalServer:
     """Give the run's Prefect server: the user's where it answers, else one of our own that starts with the first call.

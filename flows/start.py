@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from flows.server import ServerError, available_server
 
-#: Words with which no server is wanted; the first ones only ask for words.
-_NO_SERVER = {"--help", "-h", "--version", "--no-history"}
+#: Words with which no server of our own is wanted; the first ones only ask for words, the last one for the user's.
+_NO_SERVER = {"--help", "-h", "--version", "--no-history", "--distribute"}
 
 
 def main() -> NoReturn:

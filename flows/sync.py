@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.distributed import copy_on_workers
 from flows.opening import LAST_WORDS_LIMIT, opened, planned, stopped_early
 from flows.parameters import ConfigName, PlatformText, SourceText
 from flows.rule import sync_rule
@@ -32,6 +33,8 @@ async def sync(
     dry_run: bool = False,
     force: bool = False,
     platforms: list[PlatformText] | None = None,
+    *,
+    distribute: bool = False,
 ) -> State[None]:
     """Copy container images from registry to registry, as a configuration says.
 
@@ -42,11 +45,13 @@ async def sync(
         dry_run: Plan and report, write to no registry.
         force: Put manifests even where the destination has them.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
+        distribute: Have the workers of the work pool copy: each rule with work is a run of sync-rule/worker.
     """
     async with opened(config, force=force, dry_run=dry_run, platforms=platforms) as run:
         run.flow_run_id = str(flow_run.id)
         rules = chosen(run.ferry.configuration, only)
-        copying = _copy_all(run, rules, config, force, platforms)
+        copy_all = copy_on_workers if distribute and not dry_run else _copy_all
+        copying = copy_all(run, rules, config, force, platforms)
         # The subflows stop by themselves, and have their ends told.
         stopped = await stopped_early(run, rules, copying, grace=LAST_WORDS_LIMIT)
         return await _end(run, stopped=stopped)

@@ -5,10 +5,11 @@ from imageferry.config.docker import CredentialHelperError, DockerCredentials
 from imageferry.config.environment import ELSEWHERE
 from imageferry.config.faults import ConfigurationError, Fault
 from imageferry.config.loading import Files, find_files, load, load_text
-from imageferry.config.models import Access, Configuration, Destination, Limits, RegistrySettings, Rule, Source
+from imageferry.config.models import OTHERS, Access, Configuration, Destination, Limits, RegistrySettings, Rule, Source
 
 __all__ = [
     "ELSEWHERE",
+    "OTHERS",
     "Access",
     "Configuration",
     "ConfigurationError",

@@ -78,10 +78,42 @@ class PrefectApi:
         """Save a variable as the UI does."""
         self._post("variables/", {"name": name, "value": value}).raise_for_status()
 
+    def make_pool(self, name: str, like: str) -> None:
+        """Make a work pool that is as another one."""
+        pool = httpx.get(f"{self.url}/work_pools/{like}", timeout=30).raise_for_status().json()
+        body = {"name": name, "type": pool["type"], "base_job_template": pool["base_job_template"]}
+        self._post("work_pools/", body).raise_for_status()
+
+    def move_deployment(self, name: str, pool: str) -> None:
+        """Have a deployment's runs go to the workers of another pool."""
+        path = f"deployments/{self.deployment(name)['id']}"
+        self._send("PATCH", path, {"work_pool_name": pool}).raise_for_status()
+
+    def runs_of(self, pool: str, *states: str) -> list[dict[str, Any]]:
+        """Give the flow runs of a work pool that are in one of the states."""
+        filters = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "work_pools": {"name": {"any_": [pool]}}}
+        return self._filter("flow_runs", filters)
+
+    def save_limit(self, name: str, limit: int) -> None:
+        """Make a global concurrency limit."""
+        self._post("v2/concurrency_limits/", {"name": name, "limit": limit}).raise_for_status()
+
+    def change_limit(self, name: str, limit: int) -> None:
+        """Change a global concurrency limit, as the UI does."""
+        self._send("PATCH", f"v2/concurrency_limits/{name}", {"limit": limit}).raise_for_status()
+
+    def slots_taken(self, name: str) -> int:
+        """Give how many slots of a global concurrency limit are taken."""
+        answer = httpx.get(f"{self.url}/v2/concurrency_limits/{name}", timeout=30).raise_for_status()
+        return int(answer.json()["active_slots"])
+
     def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return self._send("POST", path, body)
+
+    def _send(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
         # A busy SQLite makes the server answer 503, which asks for another try.
         for _ in range(20):
-            answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
+            answer = httpx.request(method, f"{self.url}/{path}", json=body, timeout=30)
             if answer.status_code != 503:
                 break
             time.sleep(0.5)

@@ -1,0 +1,212 @@
+"""A configuration that the workers of a work pool copy: each rule with work is a run of ``sync-rule/worker``.
+
+Data goes one way: plan → parts → runs → their outcomes → one report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import get_current_settings
+
+from flows.children import DEPLOYMENT, Children
+from flows.opening import planned
+from flows.stopping import DROP_LIMIT
+from imageferry.concurrency import for_each, until_stopped
+from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
+from imageferry.copy.parts import Part, split
+from imageferry.copy.runner import IMAGES_AT_ONCE, RULES_AT_ONCE
+from imageferry.errors import ImageferryError
+from imageferry.report import ImageOutcome, Totals
+from tasks.current import Current
+from tasks.outcomes import read_outcomes
+from tasks.steps import step
+
+logger = logging.getLogger("imageferry.workers")
+
+#: Runs that are on the server at once, at work or waiting for a worker: those of a run that is killed are all left.
+RUNS_AT_ONCE = 100
+
+#: The environment variables that tune it, each with its default and its bounds.
+IMAGES_PER_RUN = (
+    "IMAGEFERRY_IMAGES_PER_RUN",
+    500,
+    1,
+    2000,
+)  # Prefect takes parameters of 512 KiB, a tag may have 128 B
+SILENCE_LIMIT = ("IMAGEFERRY_SILENCE_LIMIT", 120, 1, 86_400)
+RERUNS = ("IMAGEFERRY_RERUNS", 2, 0, 100)
+
+#: The figures that are of a run, and not of its images.
+_OF_RUNS = ("bytes_read", "bytes_written", "blobs_copied", "blobs_mounted", "blobs_present")
+
+
+class NoWorkersError(ImageferryError):
+    """There is nothing to have runs of rules on workers with. Says what to do."""
+
+
+class RunFailed(ImageferryError):
+    """A run on a worker ended without telling what became of an image."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How a configuration is copied on workers. ``silence`` is in seconds, ``place`` says in words where they are."""
+
+    place: str
+    images_per_run: int
+    silence: int
+    reruns: int
+
+
+async def find_workers() -> Workers:
+    """Look for the deployment whose runs copy rules, and read the settings. Raises ``NoWorkersError``."""
+    images_per_run, silence, reruns = (_setting(*each) for each in (IMAGES_PER_RUN, SILENCE_LIMIT, RERUNS))
+    server = get_current_settings().api.url
+    try:
+        async with get_client() as client:
+            deployment = await client.read_deployment_by_name(DEPLOYMENT)
+    except ObjectNotFound:
+        raise NoWorkersError(
+            f"the Prefect server at {server} has no deployment {DEPLOYMENT}: make it with `make deploy`, "
+            "and start workers with `prefect worker start --pool imageferry`"
+        ) from None
+    except (httpx.HTTPError, RuntimeError) as error:
+        raise NoWorkersError(f"the Prefect server at {server} cannot be used: {error}") from None
+    if "images" not in (deployment.parameter_openapi_schema or {}).get("properties", {}):
+        raise NoWorkersError(
+            f"the deployment {DEPLOYMENT} is that of an older Imageferry: bring it up to date with `make deploy`"
+        )
+    pool = deployment.work_pool_name
+    place = f"the work pool {pool}" if pool else "deployments.serve"
+    return Workers(place, images_per_run, silence, reruns)
+
+
+def workers_fault() -> str:
+    """Say what is wrong with the workers, where there is no event loop; empty where nothing is."""
+    try:
+        asyncio.run(find_workers())
+    except NoWorkersError as error:
+        return str(error)
+    return ""
+
+
+def _setting(name: str, default: int, least: int, most: int) -> int:
+    text = os.environ.get(name, "").strip() or str(default)
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise NoWorkersError(f"{name} is {text!r}: expected a whole number from {least:,} to {most:,}")
+    return int(text)
+
+
+async def copy_on_workers(
+    run: Current, rules: list[str], config: str, force: bool, platforms: list[str] | None
+) -> None:
+    """Plan every rule, and have those with work copied by runs on workers.
+
+    Raises ``NoWorkersError`` before anything is copied. Once Prefect's server is gone, this process copies the rest.
+    """
+    workers = await find_workers()
+    if await until_stopped(run.stop, planned(run, rules), DROP_LIMIT):
+        return
+    parts = split({name: run.work[name].values() for name in rules if name in run.work}, workers.images_per_run)
+    parameters: dict[str, Any] = {"config": config, "force": force, "platforms": platforms}
+    # What is as it always is does not make each run's parameters longer.
+    if run.ferry.options.proc != DEFAULT_PROC:
+        parameters["proc"] = run.ferry.options.proc
+    if run.ferry.options.retries != DEFAULT_RETRIES:
+        parameters["retries"] = run.ferry.options.retries
+    children = Children(run, workers.silence, workers.place)
+    distribution = _Distribution(run, children, parameters, 1 + workers.reruns)
+    async with children.looked_after():
+        await for_each(parts, RUNS_AT_ONCE, distribution.copy)
+
+
+class _Distribution:
+    """What a run has copied by others, a part a run."""
+
+    def __init__(self, run: Current, children: Children, parameters: dict[str, Any], attempts: int) -> None:
+        self._run = run
+        self._children = children
+        self._parameters = parameters
+        self._attempts = attempts
+        self._by_itself = asyncio.Semaphore(RULES_AT_ONCE)
+
+    async def copy(self, part: Part) -> None:
+        """Have a part copied."""
+        if self._run.stop.is_set():
+            return
+        try:
+            # Prefect keeps a task run in this flow run for each run of another, and ends it after that.
+            await step(self._run, lambda: self._on_workers(part), lambda: self._here(part))
+        except ImageferryError as error:
+            self._give_up(part, error)
+
+    async def _on_workers(self, part: Part) -> None:
+        """Have a part copied by a run, and by another one where that one is lost."""
+        for attempt in range(1, self._attempts + 1):
+            if attempt > 1:
+                await self._run.history.began()
+            ended = await self._start(part)
+            told = await self._outcomes(ended)
+            if told is not None:
+                self._take(part, *told, again=attempt > 1)
+            if part.is_settled or self._run.stop.is_set():
+                return
+            lost = told is None and _type(ended) in (StateType.CRASHED, StateType.COMPLETED)
+            if not lost or attempt == self._attempts:
+                raise RunFailed(_why(ended, told, attempt))
+            logger.warning("%s is run again, elsewhere: %s", part.name, _why(ended, told, attempt))
+
+    async def _start(self, part: Part) -> FlowRun:
+        try:
+            return await self._children.run(part.name, self._parameters | {"rule": part.rule, "images": part.images})
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code >= 500:
+                raise
+            raise RunFailed(f"Prefect's server refuses its run of {DEPLOYMENT}: {error}") from None
+        except ObjectNotFound:
+            raise RunFailed(f"the deployment {DEPLOYMENT} was deleted: make it again with `make deploy`") from None
+
+    async def _outcomes(self, ended: FlowRun) -> tuple[Totals, list[ImageOutcome]] | None:
+        async with get_client() as client:
+            return await read_outcomes(client, ended.id)
+
+    def _take(self, part: Part, totals: Totals, images: list[ImageOutcome], *, again: bool) -> None:
+        outcomes = self._run.ferry.outcomes
+        for name in _OF_RUNS:
+            setattr(outcomes.totals, name, getattr(outcomes.totals, name) + getattr(totals, name))
+        part.take(self._run.ferry, images, again=again)
+
+    async def _here(self, part: Part) -> None:
+        """Copy in this process what is not settled: Prefect cannot have it done."""
+        async with self._by_itself:
+            await until_stopped(self._run.stop, for_each(part.works, IMAGES_AT_ONCE, self._run.runner.copy), DROP_LIMIT)
+
+    def _give_up(self, part: Part, error: ImageferryError) -> None:
+        for work in part.works:
+            self._run.ferry.give_up(work, error)
+
+
+def _type(run: FlowRun) -> StateType | None:
+    return run.state.type if run.state else None
+
+
+def _why(run: FlowRun, told: tuple[Totals, list[ImageOutcome]] | None, attempt: int) -> str:
+    """Say why a run has not told what became of all its images."""
+    state = run.state.name if run.state else "nowhere"
+    message = f": {run.state.message}" if run.state and run.state.message else ""
+    times = "" if attempt == 1 else f", the last of {attempt} runs"
+    if told is None:
+        return f"its run {run.id}{times} ended {state}{message}"
+    # One whose rule could not be planned tells of the rule and not of its images.
+    errors = dict.fromkeys(image.error for image in told[1] if image.error)
+    why = "; ".join(errors) or "it copied other images: the configuration on its machine is another one"
+    return f"its run {run.id}{times} ended {state}{message}; {why}"
