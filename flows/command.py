@@ -18,6 +18,7 @@ from imageferry.config import Configuration, ConfigurationError, NamedCredential
 from imageferry.config.registries import LimitError, bandwidth
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter, SelectionError
+from tasks.settings import settings_faults
 
 WHAT = Group("What is copied", sort_key=1)
 HOW = Group("How", sort_key=2)
@@ -185,6 +186,8 @@ def _checked(request: Request, credentials: StoredCredentials) -> Configuration:
         for name, value, least in (("proc", request.proc, 1), ("retries", request.retries, 0))
         if value < least
     ] + _not_distributed(request)
+    if not request.no_history:
+        faults += settings_faults()
     for flag, file in (
         ("report", request.report),
         ("log", request.log),

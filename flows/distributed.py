@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -28,22 +26,13 @@ from imageferry.errors import ImageferryError
 from imageferry.report import ImageOutcome, Totals
 from tasks.current import Current
 from tasks.outcomes import read_outcomes
+from tasks.settings import settings
 from tasks.steps import step
 
 logger = logging.getLogger("imageferry.workers")
 
 #: Runs that are on the server at once, at work or waiting for a worker: those of a run that is killed are all left.
 RUNS_AT_ONCE = 100
-
-#: The environment variables that tune it, each with its default and its bounds.
-IMAGES_PER_RUN = (
-    "IMAGEFERRY_IMAGES_PER_RUN",
-    500,
-    1,
-    2000,
-)  # Prefect takes parameters of 512 KiB, a tag may have 128 B
-SILENCE_LIMIT = ("IMAGEFERRY_SILENCE_LIMIT", 120, 1, 86_400)
-RERUNS = ("IMAGEFERRY_RERUNS", 2, 0, 100)
 
 #: The figures that are of a run, and not of its images.
 _OF_RUNS = ("bytes_read", "bytes_written", "blobs_copied", "blobs_mounted", "blobs_present")
@@ -57,19 +46,8 @@ class RunFailed(ImageferryError):
     """A run on a worker ended without telling what became of an image."""
 
 
-@dataclass(frozen=True)
-class Workers:
-    """How a configuration is copied on workers. ``silence`` is in seconds, ``place`` says in words where they are."""
-
-    place: str
-    images_per_run: int
-    silence: int
-    reruns: int
-
-
-async def find_workers() -> Workers:
-    """Look for the deployment whose runs copy rules, and read the settings. Raises ``NoWorkersError``."""
-    images_per_run, silence, reruns = (_setting(*each) for each in (IMAGES_PER_RUN, SILENCE_LIMIT, RERUNS))
+async def find_workers() -> str:
+    """Look for the deployment whose runs copy rules; say in words where they are run. Raises ``NoWorkersError``."""
     server = get_current_settings().api.url
     try:
         async with get_client() as client:
@@ -86,8 +64,7 @@ async def find_workers() -> Workers:
             f"the deployment {DEPLOYMENT} is that of an older Imageferry: bring it up to date with `make deploy`"
         )
     pool = deployment.work_pool_name
-    place = f"the work pool {pool}" if pool else "deployments.serve"
-    return Workers(place, images_per_run, silence, reruns)
+    return f"the work pool {pool}" if pool else "deployments.serve"
 
 
 def workers_fault() -> str:
@@ -99,13 +76,6 @@ def workers_fault() -> str:
     return ""
 
 
-def _setting(name: str, default: int, least: int, most: int) -> int:
-    text = os.environ.get(name, "").strip() or str(default)
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise NoWorkersError(f"{name} is {text!r}: expected a whole number from {least:,} to {most:,}")
-    return int(text)
-
-
 async def copy_on_workers(
     run: Current, rules: list[str], config: str, force: bool, platforms: list[str] | None
 ) -> None:
@@ -113,18 +83,18 @@ async def copy_on_workers(
 
     Raises ``NoWorkersError`` before anything is copied. Once Prefect's server is gone, this process copies the rest.
     """
-    workers = await find_workers()
+    place = await find_workers()
     if await until_stopped(run.stop, planned(run, rules), DROP_LIMIT):
         return
-    parts = split({name: run.work[name].values() for name in rules if name in run.work}, workers.images_per_run)
+    parts = split({name: run.work[name].values() for name in rules if name in run.work}, settings().images_per_run)
     parameters: dict[str, Any] = {"config": config, "force": force, "platforms": platforms}
     # What is as it always is does not make each run's parameters longer.
     if run.ferry.options.proc != DEFAULT_PROC:
         parameters["proc"] = run.ferry.options.proc
     if run.ferry.options.retries != DEFAULT_RETRIES:
         parameters["retries"] = run.ferry.options.retries
-    children = Children(run, workers.silence, workers.place)
-    distribution = _Distribution(run, children, parameters, 1 + workers.reruns)
+    children = Children(run, settings().silence_limit, place)
+    distribution = _Distribution(run, children, parameters, 1 + settings().reruns)
     async with children.looked_after():
         await for_each(parts, RUNS_AT_ONCE, distribution.copy)
 

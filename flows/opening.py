@@ -23,6 +23,7 @@ from tasks.blobs import move
 from tasks.current import Current, find_current, set_current
 from tasks.logs import drop_known_tracebacks
 from tasks.plan import plan_all, plan_rules
+from tasks.settings import settings
 from tasks.steps import step
 
 #: Seconds in which Prefect is told of the end once a run is stopped.
@@ -44,7 +45,7 @@ async def opened(
     """Give the run of this context, or open one for the configuration and close it at the end.
 
     One of its own has all rules, or this one alone and of it these images (None: all). Raises ``ConfigurationError``
-    for one that cannot be used, and ``PartError`` where it has no such rule or image.
+    for one that cannot be used, ``SettingsError``, and ``PartError`` where it has no such rule or image.
     """
     drop_known_tracebacks()
     run = find_current()
@@ -53,6 +54,8 @@ async def opened(
         yield run
         return
     wanted = PlatformFilter.parse(platforms or ())
+    # Their faults are told before anything is done.
+    settings()
     options = Options(proc=proc, retries=retries, force=force, dry_run=dry_run, platforms=wanted)
     configuration = await configuration_of(config)
     if rule is not None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,20 +12,8 @@ from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Repository
 from tasks.current import current
 from tasks.retries import DELAYS, JITTER, may_heal, with_retries
+from tasks.settings import settings
 from tasks.steps import own, step
-
-#: The environment variable that says from which size on (bytes) a blob has a task run of its own.
-TASK_SIZE = "IMAGEFERRY_BLOB_TASK_SIZE"
-
-#: Below this a task run costs more than a tenth of what moving the blob takes.
-DEFAULT_TASK_SIZE = 8 * 1024 * 1024
-
-
-@functools.cache
-def task_size() -> int:
-    """Give the size in bytes from which on a blob has a task run of its own; smaller ones belong to their image's."""
-    text = os.environ.get(TASK_SIZE, "")
-    return int(text) if text.isdigit() else DEFAULT_TASK_SIZE
 
 
 @task(
@@ -55,7 +40,7 @@ async def copy_blob(label: str, digest: str, size: int, source: str, destination
 async def move(blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
     """Move a blob, as a task run of its own where it is large enough: what the engine is given to move blobs with."""
     run = current()
-    if 0 <= blob.size < task_size():
+    if 0 <= blob.size < settings().blob_task_size:
         if run.watch.gone:
             await run.runner.move(blob, source, destinations)
             return

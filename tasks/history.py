@@ -23,6 +23,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 
 from imageferry import words
+from tasks.settings import settings
 from tasks.watch import HistoryLost, Watch
 
 logger = logging.getLogger("imageferry.history")
@@ -30,9 +31,6 @@ logger = logging.getLogger("imageferry.history")
 #: How far the server may be behind, in task runs, and how often that is asked.
 FURTHEST_BEHIND = 2000
 ASK_EVERY = 500
-
-#: Seconds to wait at the end while the server makes no progress.
-PATIENCE = 30.0
 
 #: Seconds for a last try to reach a server that was given up.
 LAST_TRY = 2.0
@@ -86,7 +84,7 @@ class History:
     async def _let_catch_up(self) -> None:
         begun = time.monotonic()
         while (recorded := await self.recorded()) is not None:
-            if self.awaited - recorded < FURTHEST_BEHIND or time.monotonic() - begun > PATIENCE:
+            if self.awaited - recorded < FURTHEST_BEHIND or time.monotonic() - begun > settings().history_patience:
                 break
             await asyncio.sleep(0.5)
         self._since_asked = 0
@@ -118,8 +116,8 @@ class History:
     async def complete(self, on_wait: Callable[[int, int], None] = lambda recorded, awaited: None) -> None:
         """Wait until the server has written every task run.
 
-        ``on_wait`` is told how many are recorded, and of how many. Ends early when for ``PATIENCE`` seconds nothing
-        more is written, or the server is gone.
+        ``on_wait`` is told how many are recorded, and of how many. Ends early when nothing more is written for the
+        patience of the settings, or the server is gone.
         """
         best, progress_at = -1, time.monotonic()
         while best < self.awaited:
@@ -128,7 +126,7 @@ class History:
                 break
             if recorded > best:
                 best, progress_at = recorded, time.monotonic()
-            elif time.monotonic() - progress_at > PATIENCE:
+            elif time.monotonic() - progress_at > settings().history_patience:
                 break
             on_wait(min(best, self.awaited), self.awaited)
             if best < self.awaited:
@@ -138,7 +136,7 @@ class History:
 async def drain(watch: Watch) -> None:
     """Send the logs and events that wait in this process, while there still is a server to take them."""
     for queue in (APILogWorker, EventsWorker):
-        drained = queue.drain_all(timeout=PATIENCE, at_exit=False)
+        drained = queue.drain_all(timeout=settings().history_patience, at_exit=False)
         if inspect.isawaitable(drained):
             with contextlib.suppress(HistoryLost):
                 await watch.wait(drained)

@@ -15,6 +15,8 @@ from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import set_api_log_sink
 
+from tasks.settings import settings
+
 logger = logging.getLogger("imageferry.history")
 
 #: Seconds between two looks, and those in which the server must answer one. It answers them beside all else it does.
@@ -23,9 +25,6 @@ LOOK_LIMIT = 8.0
 
 #: Seconds in which a server that refuses connections may come back: a restart is not an end.
 RESTART_LIMIT = 3.0
-
-#: Seconds for which it may answer nothing but errors, or one request not at all, as one with a locked database does.
-PATIENCE = 30.0
 
 #: Answers that are tried again, and so do not count as one.
 _NOT_NOW = frozenset({408, 429, 500, 502, 503, 504})
@@ -140,13 +139,13 @@ class Watch:
         return None
 
     def note(self, *, answered: bool) -> None:
-        """Take in how a request went; lose the server where nothing has gone well for ``PATIENCE``."""
+        """Take in how a request went; lose the server where nothing has gone well for the patience of the settings."""
         if answered:
             self._failing_since = None
         elif self._failing_since is None:
             self._failing_since = time.monotonic()
-        elif time.monotonic() - self._failing_since > PATIENCE:
-            self.lose(f"it has answered nothing but errors for {PATIENCE:.0f} s")
+        elif time.monotonic() - self._failing_since > settings().history_patience:
+            self.lose(f"it has answered nothing but errors for {settings().history_patience:.0f} s")
 
 
 class _Guarded(httpx.AsyncBaseTransport):
@@ -161,10 +160,11 @@ class _Guarded(httpx.AsyncBaseTransport):
         if watch.gone:
             raise HistoryLost(watch.why)
         try:
-            async with asyncio.timeout(PATIENCE):
+            # One with a locked database does not answer.
+            async with asyncio.timeout(settings().history_patience):
                 response: httpx.Response = await watch.wait(self.inner.handle_async_request(request))
         except TimeoutError:
-            watch.lose(f"it did not answer within {PATIENCE:.0f} s")
+            watch.lose(f"it did not answer within {settings().history_patience:.0f} s")
             raise HistoryLost(watch.why) from None
         except httpx.TransportError:
             await watch.look()

@@ -19,6 +19,9 @@ RULES, TAGS = 6, 5
 #: Seconds from the last byte to the end of the process. Nothing that it waits for takes longer than a few.
 END_LIMIT = 40
 
+#: Less than half a minute for a server that does not answer, as is usual.
+IMPATIENT = {"IMAGEFERRY_HISTORY_PATIENCE": "8"}
+
 INCOMPLETE = "Prefect's history of this run is incomplete"
 
 
@@ -72,7 +75,7 @@ def test_all_is_copied_when_the_server_dies_or_hangs(
     whose: str,
     way: signal.Signals,
 ) -> None:
-    command = CommandLine(tmp_path, home=request.getfixturevalue("ready_home"))
+    command = CommandLine(tmp_path, home=request.getfixturevalue("ready_home"), more=IMPATIENT)
     if whose == "user's":
         server: PrefectServer = request.getfixturevalue("mortal_server")
         command.api_url = server.api.url
@@ -95,7 +98,7 @@ def test_all_is_copied_when_the_server_dies_or_hangs(
 def test_all_is_copied_while_the_database_is_locked(
     tmp_path: Path, mortal_server: PrefectServer, fake_source: FakeRegistry, fake_destination: FakeRegistry, gate: Gate
 ) -> None:
-    command = CommandLine(tmp_path, mortal_server.api.url)
+    command = CommandLine(tmp_path, mortal_server.api.url, more=IMPATIENT)
     configure(command, fake_source, fake_destination)
     process = command.start("--report", "report.json")
     wait_until(gate.reached.is_set, "the first manifest")
