@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.opening import opened, planned, stopped_early
+from flows.opening import opened, planned, reported, stands_alone, stopped_early
 from flows.parameters import ConfigName, PlatformText, SourceText
 from imageferry import words
 from imageferry.concurrency import for_each
 from imageferry.copy.plan import Work
 from imageferry.copy.runner import IMAGES_AT_ONCE
+from imageferry.figures import by_rule
 from tasks.current import Current
+from tasks.hosts import tag_flow_run
 from tasks.retries import with_retries
 from tasks.steps import step
 from tasks.tags import copy_tag
@@ -32,9 +35,13 @@ async def sync_rule(
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
     """
     async with opened(config, force=force, platforms=platforms) as run:
-        before = len(run.ferry.outcomes.failures)
+        run.subflows[rule] = str(flow_run.id)
+        await tag_flow_run(each for each in run.ferry.configuration.rules if each.name == rule)
         stopped = await stopped_early(run, [rule], _copy_all(run, rule))
-        failed = len(run.ferry.outcomes.failures) - before
+        figures = by_rule(run.ferry.outcomes.failures, run.ferry.configuration.rules)
+        failed = sum(each.failed for each in figures if each.rule == rule)
+        if stands_alone():
+            await reported(run)
     message = f"{words.count(len(run.work.get(rule, {})), 'image')} to copy, {failed:,} failed"
     if stopped:
         return Cancelled(message=f"stopped; {message}")
