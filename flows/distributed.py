@@ -115,7 +115,8 @@ class _Distribution:
             return
         try:
             # Prefect keeps a task run in this flow run for each run of another, and ends it after that.
-            await step(self._run, lambda: self._on_workers(part), lambda: self._here(part))
+            with self._run.timed(part.rule):
+                await step(self._run, lambda: self._on_workers(part), lambda: self._here(part))
         except ImageferryError as error:
             self._give_up(part, error)
 
@@ -125,6 +126,7 @@ class _Distribution:
             if attempt > 1:
                 await self._run.history.began()
             ended = await self._start(part)
+            self._run.subflows[part.rule] = str(ended.id)
             told = await self._outcomes(ended)
             if told is not None:
                 self._take(part, *told, again=attempt > 1)

@@ -215,8 +215,8 @@ def _log_to(request: Request) -> None:
 
 def _log(image: ImageOutcome) -> None:
     level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
-
-    logger.log(level, "%s", line(image))
+    # What fails is told to Prefect by the tasks in which it does.
+    logger.log(level, "%s", line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
 
 
 def _write(request: Request, report: Report) -> None:

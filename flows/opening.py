@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any
 
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext, TagsContext
+from prefect.runtime import flow_run
 
 from flows.stopping import DROP_LIMIT
 from flows.stored import configuration_of
@@ -23,6 +25,8 @@ from tasks.blobs import move
 from tasks.current import Current, find_current, set_current
 from tasks.logs import drop_known_tracebacks
 from tasks.plan import plan_all, plan_rules
+from tasks.progress import shown
+from tasks.report import publish_report
 from tasks.settings import settings
 from tasks.steps import step
 
@@ -51,7 +55,8 @@ async def opened(
     run = find_current()
     if run is not None:
         run.take_signals()
-        yield run
+        async with _within(run):
+            yield run
         return
     wanted = PlatformFilter.parse(platforms or ())
     # Their faults are told before anything is done.
@@ -66,7 +71,16 @@ async def opened(
         run.watch.guard(get_client())
         async with run.watch.kept():
             with _stopped_by_signal(run):
-                yield run
+                async with _within(run):
+                    yield run
+
+
+@contextlib.asynccontextmanager
+async def _within(run: Current) -> AsyncIterator[None]:
+    """Have the run's progress shown, and keep the flow run's tags from its tasks, which pay a request for each."""
+    with TagsContext(current_tags=set()):
+        async with shown(run):
+            yield
 
 
 def begin(ferry: Ferry, stop: asyncio.Event) -> Current:
@@ -101,6 +115,24 @@ async def planned(run: Current, rules: list[str]) -> None:
         await plan_all(run, rules)
 
     await step(run, lambda: plan_rules(rules), without)
+
+
+async def reported(run: Current) -> None:
+    """Leave the report in Prefect, where it can be left there."""
+
+    async def published() -> None:
+        await publish_report(str(flow_run.id), return_state=True)  # type: ignore[misc] # Prefect types it as not awaited
+
+    async def without() -> None:
+        """Leave the report to the caller."""
+
+    await step(run, published, without)
+
+
+def stands_alone() -> bool:
+    """Whether the flow run of this context has no parent, which would report for it."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.parent_task_run_id is None
 
 
 async def stopped_early(run: Current, rules: list[str], work: Coroutine[Any, Any, None], *, grace: float = 0.0) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prefect.context import AsyncClientContext
+from prefect.context import AsyncClientContext, tags
 from prefect.states import Completed, Failed
 
 from flows.opening import begin
@@ -16,6 +16,7 @@ from imageferry.concurrency import until_stopped
 from imageferry.report import Report
 from tasks.current import Current
 from tasks.history import drain, end_flow_run
+from tasks.hosts import hosts
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,14 +66,16 @@ async def _flow(request: Request, run: Current) -> str | None:
         context = AsyncClientContext()
         run.watch.guard(context.client)
         async with context:
-            state = await sync(
-                config=request.described,
-                dry_run=request.dry_run,
-                force=request.force,
-                platforms=[str(platform) for platform in request.platforms.platforms] or None,
-                distribute=request.distribute,
-                return_state=True,
-            )
+            # Tags that are there from the start cost no request.
+            with tags(*hosts(run.ferry.configuration.rules)):
+                state = await sync(
+                    config=request.described,
+                    dry_run=request.dry_run,
+                    force=request.force,
+                    platforms=[str(platform) for platform in request.platforms.platforms] or None,
+                    distribute=request.distribute,
+                    return_state=True,
+                )
     except Exception as error:
         # Prefect's own: what the flow does itself never comes out of it.
         run.watch.lose(str(error) or type(error).__name__)

@@ -9,16 +9,19 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.opening import opened, planned, stopped_early
+from flows.opening import opened, planned, reported, stands_alone, stopped_early
 from flows.parameters import AtLeastOne, ConfigName, ImageText, NotNegative, PlatformText, SourceText
-from flows.slots import registries_of, slots
+from flows.slots import slots
 from imageferry import words
 from imageferry.concurrency import for_each
 from imageferry.copy.errors import Interrupted
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
 from imageferry.copy.plan import Work
 from imageferry.copy.runner import IMAGES_AT_ONCE
+from imageferry.figures import by_rule
 from tasks.current import Current, find_current
+from tasks.failures import tell_failures
+from tasks.hosts import tag_flow_run
 from tasks.outcomes import publish_outcomes
 from tasks.retries import with_retries
 from tasks.steps import step
@@ -58,11 +61,17 @@ async def sync_rule(
     async with opened(
         config, force=force, platforms=platforms, proc=proc, retries=retries, rule=rule, images=images
     ) as run:
-        before = len(run.ferry.outcomes.failures)
+        run.subflows[rule] = str(flow_run.id)
+        await tag_flow_run(each for each in run.ferry.configuration.rules if each.name == rule)
         copying = _copy_in_turn(run, rule) if by_itself else _copy_all(run, rule)
         stopped = await stopped_early(run, [rule], copying)
-        failed = len(run.ferry.outcomes.failures) - before
+        figures = by_rule(run.ferry.outcomes.failures, run.ferry.configuration.rules)
+        failed = sum(each.failed for each in figures if each.rule == rule)
         if by_itself:
+            tell_failures(run)
+        if stands_alone():
+            await reported(run)
+        elif by_itself:
             await _tell(run)
     message = f"{words.count(len(run.work.get(rule, {})), 'image')} to copy, {failed:,} failed"
     if stopped:
@@ -73,7 +82,7 @@ async def sync_rule(
 async def _copy_in_turn(run: Current, rule: str) -> None:
     """Copy once the limits of the registries let it."""
     (only,) = run.ferry.configuration.rules
-    async with slots(run, registries_of(only)):
+    async with slots(run, sorted(only.registries)):
         await _copy_all(run, rule)
 
 

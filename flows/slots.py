@@ -15,7 +15,6 @@ from prefect.concurrency.asyncio import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
-from imageferry.config import Rule
 from tasks.current import Current
 from tasks.watch import HistoryLost
 
@@ -34,11 +33,6 @@ GIVE_BACK_LIMIT = 3.0
 def limit_name(registry: str) -> str:
     """Give the name of a registry's limit; Prefect allows no slash in it."""
     return f"imageferry:{registry}"
-
-
-def registries_of(rule: Rule) -> list[str]:
-    """Give the registries that a rule reads from and writes to."""
-    return sorted({rule.source.repository.registry, *(place.repository.registry for place in rule.destinations)})
 
 
 @contextlib.asynccontextmanager

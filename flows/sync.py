@@ -8,13 +8,13 @@ if __name__ == "__main__":
 
     main()
 
-from prefect import flow
+from prefect import flow, tags
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.distributed import copy_on_workers
-from flows.opening import LAST_WORDS_LIMIT, opened, planned, stopped_early
+from flows.opening import LAST_WORDS_LIMIT, opened, planned, reported, stopped_early
 from flows.parameters import ConfigName, PlatformText, SourceText
 from flows.rule import sync_rule
 from flows.stopping import DROP_LIMIT
@@ -22,7 +22,8 @@ from imageferry.concurrency import for_each, until_stopped
 from imageferry.config import Configuration
 from imageferry.copy.runner import RULES_AT_ONCE
 from tasks.current import Current
-from tasks.report import publish_report
+from tasks.failures import tell_failures
+from tasks.hosts import hosts, tag_flow_run
 from tasks.steps import step
 
 
@@ -50,6 +51,7 @@ async def sync(
     async with opened(config, force=force, dry_run=dry_run, platforms=platforms) as run:
         run.flow_run_id = str(flow_run.id)
         rules = chosen(run.ferry.configuration, only)
+        await tag_flow_run(rule for rule in run.ferry.configuration.rules if rule.name in rules)
         copy_all = copy_on_workers if distribute and not dry_run else _copy_all
         copying = copy_all(run, rules, config, force, platforms)
         # The subflows stop by themselves, and have their ends told.
@@ -69,11 +71,12 @@ async def _copy_all(run: Current, rules: list[str], config: str, force: bool, pl
 
         if run.stop.is_set():
             return
-        # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
-        await step(run, lambda: sync_rule(name, config, force, platforms, return_state=True), rest)
-        run.take_signals()
-        # Nothing where all is settled, as it is unless the subflow itself broke down.
-        await rest()
+        with run.timed(name), tags(*hosts([known[name]])):
+            # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
+            await step(run, lambda: sync_rule(name, config, force, platforms, return_state=True), rest)
+            run.take_signals()
+            # Nothing where all is settled, as it is unless the subflow itself broke down.
+            await rest()
 
     await for_each([name for name in rules if name in run.work], RULES_AT_ONCE, copy)
 
@@ -84,13 +87,8 @@ def chosen(configuration: Configuration, only: list[str] | None) -> list[str]:
 
 
 async def _end(run: Current, *, stopped: bool) -> State[None]:
-    async def published() -> None:
-        await publish_report(str(flow_run.id), return_state=True)  # type: ignore[misc] # Prefect types it as not awaited
-
-    async def without() -> None:
-        """Leave the report to the caller."""
-
-    await step(run, published, without)
+    tell_failures(run)
+    await reported(run)
     report = run.ferry.outcomes.report()
     if stopped:
         return Cancelled(message=f"stopped; {report.summary}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -20,6 +22,8 @@ class Current:
 
     ``take_signals`` has a flow's own process stop the run at SIGTERM; each subflow gives the signal to Prefect again.
     ``stop`` is set when the run is to stop; ``runner`` does what Prefect's server is no longer there for.
+    ``failed_in`` has the id of the task run in which an image failed, by source and destination, ``subflows`` that of
+    a rule's flow run, ``seconds`` how long a rule took.
     """
 
     ferry: Ferry
@@ -27,6 +31,11 @@ class Current:
     watch: Watch = field(default_factory=Watch)
     work: dict[str, dict[str, Work]] = field(default_factory=dict)
     flow_run_id: str | None = None
+    shows_progress: bool = False
+    failures_told: int = 0
+    failed_in: dict[tuple[str, str], str] = field(default_factory=dict)
+    subflows: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     take_signals: Callable[[], None] = lambda: None
     runner: Runner = field(init=False)
     history: History = field(init=False)
@@ -34,6 +43,15 @@ class Current:
     def __post_init__(self) -> None:
         self.runner = Runner(self.ferry)
         self.history = History(self.watch)
+
+    @contextlib.contextmanager
+    def timed(self, rule: str) -> Iterator[None]:
+        """Note how long the context is entered as what a rule took; of several parts, the longest."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[rule] = max(self.seconds.get(rule, 0.0), time.monotonic() - begun)
 
 
 _current: ContextVar[Current] = ContextVar("imageferry_run")

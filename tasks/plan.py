@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from tasks.current import Current, current
+from tasks.failures import tell_failures
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
@@ -14,7 +16,13 @@ async def plan_rules(rules: list[str]) -> dict[str, int]:
 
     Takes the rules' names, gives those that have work with the number of their images. What is up to date is noted.
     """
-    return await plan_all(current(), rules)
+    run = current()
+    found = await plan_all(run, rules)
+    for image in run.ferry.outcomes.failures:
+        run.failed_in.setdefault((image.source, image.destination), str(task_run.id))
+    # The plan may have begun before there was a flow run that its lines belong to.
+    tell_failures(run)
+    return found
 
 
 async def plan_all(run: Current, rules: list[str]) -> dict[str, int]:

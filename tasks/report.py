@@ -7,8 +7,11 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from imageferry import words
+from imageferry.figures import by_rule
 from imageferry.report import ImageOutcome, Outcome, Report
 from tasks.current import current
+from tasks.markdown import headline, summary
+from tasks.tables import publish_tables
 
 #: Rows of a table; the report file has them all.
 ROWS = 500
@@ -19,50 +22,21 @@ IMAGES_KEY = "imageferry-images"
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 async def publish_report(flow_run_id: str) -> None:
-    """Create the run's artifacts: a Markdown summary, and a table of what changed and what failed."""
-    report = current().ferry.outcomes.report(flow_run_id=flow_run_id)
-    await acreate_markdown_artifact(markdown(report), key=SUMMARY_KEY, description=report.summary)
-    rows = [_row(image) for image in _noteworthy(report)]
-    if rows:
-        await acreate_table_artifact(rows[:ROWS], key=IMAGES_KEY, description="What changed and what failed")
-
-
-def markdown(report: Report) -> str:
-    """Give the summary as Markdown: the counts, then each failure with its cause."""
-    totals = report.totals
-    figures = [
-        ("images copied", f"{totals.copied:,}"),
-        ("up to date", f"{totals.up_to_date:,}"),
-        ("skipped by a filter", f"{totals.skipped:,}"),
-        ("failed", f"{totals.failed:,}"),
-        ("read", words.size(totals.bytes_read)),
-        ("sent", words.size(totals.bytes_written)),
-        (
-            "blobs copied / mounted / already there",
-            f"{totals.blobs_copied:,} / {totals.blobs_mounted:,} / {totals.blobs_present:,}",
-        ),
-        ("time", words.duration(report.seconds)),
-    ]
-    lines = [
-        f"# {report.summary}",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in figures),
-    ]
-    failures = [image for image in report.images if image.outcome is Outcome.FAILED]
-    if failures:
-        lines += [
-            "",
-            f"## {words.count(len(failures), 'image')} failed",
-            "",
-            "| source | destination | cause |",
-            "|---|---|---|",
-        ]
-        lines += [f"| {_cell(i.source)} | {_cell(i.destination)} | {_cell(i.error or '')} |" for i in failures[:ROWS]]
-        if len(failures) > ROWS:
-            lines += ["", f"and {len(failures) - ROWS:,} more"]
-    return "\n".join(lines)
+    """Create the run's artifacts: a summary, what changed and what failed, and the rows of the rules that had work."""
+    run = current()
+    report = run.ferry.outcomes.report(flow_run_id=flow_run_id)
+    figures = by_rule(report.images, run.ferry.configuration.rules)
+    for each in figures:
+        each.seconds = run.seconds.get(each.rule, 0.0)
+    try:
+        if not run.ferry.options.dry_run:
+            await publish_tables(report, figures, run.subflows)
+        rows = [_row(image) for image in _noteworthy(report)]
+        if rows:
+            await acreate_table_artifact(rows[:ROWS], key=IMAGES_KEY, description="What changed and what failed")
+    finally:
+        text = summary(report, figures, run.failed_in, run.subflows)
+        await acreate_markdown_artifact(text, key=SUMMARY_KEY, description=headline(report))
 
 
 def _noteworthy(report: Report) -> list[ImageOutcome]:
@@ -77,9 +51,5 @@ def _row(image: ImageOutcome) -> dict[str, str]:
         "source": image.source,
         "destination": image.destination,
         "sent": words.size(image.bytes),
-        "error": image.error or "",
+        "error": words.printable(image.error or ""),
     }
-
-
-def _cell(text: str) -> str:
-    return words.printable(text).replace("|", "\\|")

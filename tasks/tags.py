@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from tasks.current import current
 from tasks.retries import DELAYS, JITTER, may_heal
@@ -25,4 +26,10 @@ async def copy_tag(tag: str, rule: str) -> None:
     Raises ``DeliveryError`` that names the destinations which failed; a further attempt is for these alone.
     """
     run = current()
-    await own(run.ferry.copy(run.work[rule][tag]))
+    work = run.work[rule][tag]
+    try:
+        await own(run.ferry.copy(work))
+    finally:
+        for place in work.destinations:
+            if place not in work.settled:
+                run.failed_in[work.name, str(place)] = str(task_run.id)

@@ -99,6 +99,12 @@ class Rule:
     #: The destinations as they were written, for the file of rules to run again.
     written: tuple[str, ...] = ()
 
+    @property
+    def registries(self) -> frozenset[str]:
+        """The registries that it reads from and writes to."""
+        places = (self.source.repository, *(place.repository for place in self.destinations))
+        return frozenset(place.registry for place in places)
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:

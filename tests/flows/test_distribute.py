@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.limits import make_limits, named
 from flows import slots as slots_module
-from flows.slots import limit_name, registries_of, slots
+from flows.slots import limit_name, slots
 from imageferry.config import load_text
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
@@ -133,7 +133,7 @@ def test_rules_are_copied_by_workers_of_which_one_is_killed(
     parent = prefect_server.flow_run(identity)
     assert parent["state"]["message"].startswith("7 copied, 4 up to date, 0 skipped, 0 failed")
     assert parent["parameters"]["config"] == str(distributed.folder / "config.json")
-    assert "7 copied" in prefect_server.artifacts(identity)["imageferry-summary"]["data"]
+    assert "| copied | 7 |" in prefect_server.artifacts(identity)["imageferry-summary"]["data"]
 
 
 def test_an_interrupt_cancels_the_runs_on_workers(
@@ -234,7 +234,7 @@ async def test_a_limit_holds_over_all_runs(
     monkeypatch.setattr(slots_module, "flow_run", SimpleNamespace(id=str(uuid4())))
     monkeypatch.setattr(slots_module, "SAY_AFTER", 0.1)
     runs = [Current(Ferry(configuration, Options(), {})) for _ in range(2)]
-    registries = registries_of(configuration.rules[0])
+    registries = sorted(configuration.rules[0].registries)
     assert registries == ["a.example", "b.example"]
     with temporary_settings({PREFECT_API_URL: prefect_server.url}), caplog.at_level(logging.INFO, "imageferry.slots"):
         async with slots(runs[0], registries):

@@ -122,13 +122,40 @@ def test_the_run_tells_its_story_in_prefect(
     states = {run["name"]: run["state_type"] for run in prefect_server.task_runs(identity)}
     assert states["copy v1"] == "COMPLETED"
     assert states["copy v9"] == "FAILED"
+    assert set(run["tags"]) == set(subflow["tags"]) == set(hosts)
+    task_runs = prefect_server.task_runs(identity)
+    assert [run["name"] for run in task_runs if run["tags"]] == []
     artifacts = prefect_server.artifacts(identity)
-    assert f"{hosts[0]}/demo/app:v9" in artifacts["imageferry-summary"]["data"]
+    assert set(artifacts) == {"imageferry-summary", "imageferry-images"}
+    (failed,) = (run["id"] for run in task_runs if run["name"] == "copy v9")
+    assert f"[{hosts[0]}/demo/app:v9](../../runs/task-run/{failed})" in artifacts["imageferry-summary"]["data"]
     rows = json.loads(artifacts["imageferry-images"]["data"])
     assert [row["outcome"] for row in rows] == ["failed", "copied"]
     assert "404" in rows[0]["error"]
     logs = "\n".join(prefect_server.logs(identity))
     assert "Traceback" not in logs
+    assert logs.count(f"failed {hosts[0]}/demo/app:v9 -> ") == 1
+
+    # The rule's own page has its history, one row a run.
+    fake_source.image("demo/app", "v9", [b"layer 9"])
+    assert command.run("--report", "report.json").status == 0
+    (subflow,) = prefect_server.subflows(command.report()["flow_run_id"])
+    (table,) = prefect_server.artifacts(subflow["id"]).values()
+    counts = [(row["copied"], row["up to date"], row["failed"]) for row in json.loads(table["data"])]
+    assert counts == [("1", "1", "0"), ("1", "0", "1")]
+
+
+def test_what_the_plan_finds_stands_in_the_log_of_the_run(
+    command: CommandLine, prefect_server: PrefectApi, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    hosts = fake_source.host, fake_destination.host
+    images = {f"{hosts[0]}/demo/none{number}": f"{hosts[1]}/mirror/none" for number in range(55)}
+    command.config({"auth": insecure(*hosts), "images": images})
+    assert command.run("--quiet", "--report", "report.json").status == 1
+    logs = prefect_server.logs(command.report()["flow_run_id"])
+    told = [line for line in logs if line.startswith("failed ")]
+    assert len(told) == len(set(told)) == 50
+    assert "and 5 more images failed" in logs
 
 
 def test_what_the_plan_tells_while_the_flow_begins_brings_no_warning(
@@ -151,7 +178,9 @@ def test_a_rule_that_is_up_to_date_has_no_subflow(
     hosts = fake_source.host, fake_destination.host
     command.config({"auth": insecure(*hosts), "images": {f"{hosts[0]}/demo/app": f"{hosts[1]}/demo/app"}})
     assert command.run("--report", "report.json").status == 0
-    assert prefect_server.subflows(command.report()["flow_run_id"]) == []
+    identity = command.report()["flow_run_id"]
+    assert prefect_server.subflows(identity) == []
+    assert set(prefect_server.artifacts(identity)) == {"imageferry-summary"}
 
 
 def test_what_fails_is_named_and_can_be_run_again(

@@ -1,0 +1,1 @@
+"""What the tasks leave in Prefect, without Prefect."""
