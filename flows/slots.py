@@ -77,7 +77,8 @@ async def _wait(taken: asyncio.Event, names: list[str]) -> None:
         async with asyncio.timeout(SAY_AFTER):
             await taken.wait()
             return
-    logger.info("waits for a slot of the concurrency limit %s, which other runs have taken", " or ".join(names))
+    # Not less than a warning, which Prefect would not show: the run seems to do nothing.
+    logger.warning("waits for a slot of the concurrency limit %s, which other runs have taken", " or ".join(names))
     await taken.wait()
 
 
