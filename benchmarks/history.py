@@ -98,34 +98,47 @@ def history(
     results
         A file for all that was measured, as JSON.
     """
+    try:
+        wanted = _named(kinds, databases, changed)
+        with tempfile.TemporaryDirectory(prefix="imageferry-history-") as place:
+            say(f"making {tags:,} tags in two registries")
+            with (
+                Mirror(Path(place) / "large", tags, repositories) as large,
+                Mirror(Path(place) / "small", sample, repositories) as small,
+            ):
+                play = Play(large, small, nights, Ages(events_days, runs_days))
+                measured = _months(play, wanted, Path(place), results)
+    except (ValueError, MissingProgram) as error:
+        print(f"history: {error}", file=sys.stderr)
+        return 2
+    print(table(measured, events_days, runs_days))
+    return 0
+
+
+def _named(kinds: str, databases: str, changed: int) -> list[tuple[Kind, str]]:
+    """Give each kind of night with each database, of two comma lists. Raises ``ValueError``."""
     known = {
         "idle": Kind("nothing changed", 0),
         "changed": Kind(f"{changed:,} images", changed),
         "every-blob": Kind(f"{changed:,} images, a task run a blob", changed, {"IMAGEFERRY_BLOB_TASK_SIZE": "0"}),
     }
-    wanted = [(known[kind], name) for kind in kinds.split(",") for name in databases.split(",")]
+    asked = kinds.split(","), databases.split(",")
+    for given, there in zip(asked, (list(known), ["sqlite", "postgresql"]), strict=True):
+        if unknown := set(given) - set(there):
+            raise ValueError(f"{', '.join(sorted(unknown))}: expected one of {', '.join(there)}")
+    return [(known[kind], name) for kind in asked[0] for name in asked[1]]
+
+
+def _months(play: Play, wanted: list[tuple[Kind, str]], folder: Path, results: Path | None) -> list[Series]:
     measured: list[Series] = []
-    ages = Ages(events_days, runs_days)
-    with tempfile.TemporaryDirectory(prefix="imageferry-history-") as place:
-        say(f"making {tags:,} tags in two registries")
-        with (
-            Mirror(Path(place) / "large", tags, repositories) as large,
-            Mirror(Path(place) / "small", sample, repositories) as small,
-        ):
-            for number, (kind, name) in enumerate(wanted):
-                home = Path(place) / str(number)
-                home.mkdir()
-                try:
-                    opened = SQLite(home) if name == "sqlite" else Postgres()
-                except MissingProgram as missing:
-                    print(f"history: {missing}", file=sys.stderr)
-                    return 2
-                with opened as database:
-                    measured.append(_month(Play(large, small, nights, ages), kind, database, home))
-                if results:
-                    results.write_text(json.dumps([asdict(each) for each in measured], indent=1))
-    print(table(measured, events_days, runs_days))
-    return 0
+    for number, (kind, name) in enumerate(wanted):
+        home = folder / str(number)
+        home.mkdir()
+        with SQLite(home) if name == "sqlite" else Postgres() as database:
+            measured.append(_month(play, kind, database, home))
+        if results:
+            results.write_text(json.dumps([asdict(each) for each in measured], indent=1))
+    return measured
 
 
 def _month(play: Play, kind: Kind, database: Database, home: Path) -> Series:
