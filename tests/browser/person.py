@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 
 from tests.registries.distribution import program
 
@@ -28,6 +28,10 @@ SIZE = (1280, 800)
 #: Milliseconds in which a page must show what is asked for, and in which a run must end.
 PATIENCE = 20_000
 RUN_LIMIT = 90_000
+
+#: How often one tries again, and milliseconds for which one looks each time.
+TRIES = 8
+LOOK = 4_000
 
 #: Takes a picture under a name, or does nothing.
 Camera = Callable[[Page, str], None]
@@ -51,6 +55,7 @@ def browsing(url: str, camera: Camera = no_camera) -> Iterator[Person]:
         try:
             page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]}, locale="en-GB")
             page.set_default_timeout(PATIENCE)
+            expect.set_options(timeout=PATIENCE)
             home = urlsplit(url).netloc
             page.route(lambda asked: urlsplit(asked).netloc != home, lambda route: route.abort())
             try:
@@ -67,7 +72,7 @@ class Person:
 
     def __init__(self, page: Page, url: str, camera: Camera) -> None:
         self.page = page
-        self._url = url
+        self.url = url
         self._camera = camera
 
     def photographs(self, name: str) -> None:
@@ -77,7 +82,7 @@ class Person:
     def opens_the_form_of(self, deployment: str) -> None:
         """Go from the first page to the form of a custom run."""
         page = self.page
-        page.goto(self._url)
+        page.goto(self.url)
         page.get_by_role("link", name="Deployments").click()
         page.get_by_role("link", name=deployment, exact=True).click()
         page.get_by_role("button", name="Run").first.click()
@@ -100,8 +105,22 @@ class Person:
         field.locator("textarea").last.fill(text)
 
     def submits(self) -> None:
-        """Press the form's button, by the key: a message may lie over it."""
-        self.page.get_by_role("button", name="Submit").press("Enter")
+        """Press the form's button, by the key: a message may lie over it. Wait until the form has looked at it all."""
+        with self.page.expect_response(lambda answer: "/schemas/validate" in answer.url):
+            self.page.get_by_role("button", name="Submit").press("Enter")
+
+    def submits_until_it_is_taken(self) -> None:
+        """Press until there is a run: a form that was refused only looks again first, and a busy server asks to."""
+        for _ in range(TRIES):
+            try:
+                with self.page.expect_request(lambda request: "/create_flow_run" in request.url, timeout=LOOK) as asked:
+                    self.submits()
+            except TimeoutError:
+                continue
+            answer = asked.value.response()
+            if answer is not None and answer.ok:
+                return
+        raise AssertionError("the form makes no run")
 
     def refusal_of(self, parameter: str) -> Locator:
         """Give the words under a field that is refused."""
@@ -134,6 +153,17 @@ class Person:
         """Wait until all of this is to be seen."""
         for text in texts:
             expect(self.page.get_by_text(text).first).to_be_visible()
+
+    def sees_once_it_is_there(self, text: str) -> None:
+        """Wait until this is to be seen, and load the page anew: of a run that has ended its own looks are over."""
+        for _ in range(TRIES):
+            try:
+                self.page.get_by_text(text).first.wait_for(timeout=LOOK)
+            except TimeoutError:
+                self.page.reload()
+            else:
+                return
+        self.sees(text)
 
     def goes_back(self) -> None:
         """Go to the page before."""

@@ -25,18 +25,22 @@ MISSING = f"{SOURCE}/team/web:v2.1"
 
 @dataclass(frozen=True)
 class Stage:
-    """The configuration's path, and the registry that is written to."""
+    """The configuration's path, and the registries."""
 
     config: str
+    source: FakeRegistry
     destination: FakeRegistry
+
+    def release(self) -> None:
+        """Put three tags into the source that the destination lacks."""
+        for tag in ("v1.0", "v1.1", "v1.2"):
+            self.source.image("team/api", tag, [_layer(f"api {tag}", 1_500_000), _layer("base", 700_000)])
 
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Stage]:
-    """Run the registries and the proxy; one rule is up to date, one copies everything, one lacks an image."""
+    """Run the registries and the proxy; of three rules one has nothing yet, one an image that fails."""
     with FakeRegistry() as source, FakeRegistry() as destination:
-        for tag in ("v1.0", "v1.1", "v1.2"):
-            source.image("team/api", tag, [_layer(f"api {tag}", 1_500_000), _layer("base", 700_000)])
         source.image("team/web", "v2.0", [_layer("web", 900_000), _layer("base", 700_000)])
         for registry in (source, destination):
             for number in range(12):
@@ -51,7 +55,7 @@ def staged(folder: Path) -> Iterator[Stage]:
             config = folder / "config.yaml"
             auth = {SOURCE: access, DESTINATION: access}
             config.write_text(yaml.safe_dump({"auth": auth, "images": images}, sort_keys=False))
-            yield Stage(str(config), destination)
+            yield Stage(str(config), source, destination)
 
 
 @contextmanager

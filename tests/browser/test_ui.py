@@ -11,6 +11,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 
 def test_a_person_runs_a_deployment_and_finds_what_failed(ui: str, stage: Stage) -> None:
+    stage.release()
     with browsing(ui) as me:
         runs_it(me, stage.config)
         looks_for_what_failed(me)
