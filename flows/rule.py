@@ -37,7 +37,8 @@ async def sync_rule(
     async with opened(config, force=force, platforms=platforms) as run:
         run.subflows[rule] = str(flow_run.id)
         await tag_flow_run(each for each in run.ferry.configuration.rules if each.name == rule)
-        stopped = await stopped_early(run, [rule], _copy_all(run, rule))
+        with run.timed(rule):
+            stopped = await stopped_early(run, [rule], _copy_all(run, rule))
         figures = by_rule(run.ferry.outcomes.failures, run.ferry.configuration.rules)
         failed = sum(each.failed for each in figures if each.rule == rule)
         if stands_alone():

@@ -27,7 +27,9 @@ def runs_it(me: Person, config: str) -> None:
 def looks_for_what_failed(me: Person, up_to_date: int = 12) -> None:
     """Find the failed image in the run's log, its cause, and the task run in which it failed."""
     me.opens_tab("Logs")
-    me.sees_once_it_is_there(f"failed {MISSING} -> {DESTINATION}/mirror/web:v2.1")
+    told = f"failed {MISSING} -> {DESTINATION}/mirror/web:v2.1"
+    me.sees_once_it_is_there(told)
+    me.page.get_by_text(told).first.scroll_into_view_if_needed()
     me.photographs("run")
     me.opens_artifact("imageferry-summary")
     me.sees("1 image failed", "404 Not Found", "Rules that had work")
