@@ -31,7 +31,7 @@ RUN_LIMIT = 90_000
 
 #: How often one tries again, and milliseconds for which one looks each time.
 TRIES = 8
-LOOK = 4_000
+LOOK = 2_000
 
 #: Takes a picture under a name, or does nothing.
 Camera = Callable[[Page, str], None]
@@ -110,7 +110,7 @@ class Person:
             self.page.get_by_role("button", name="Submit").press("Enter")
 
     def submits_until_it_is_taken(self) -> None:
-        """Press until there is a run: a form that was refused only looks again first, and a busy server asks to."""
+        """Press until there is a run: a busy server asks to try again."""
         for _ in range(TRIES):
             try:
                 with self.page.expect_request(lambda request: "/create_flow_run" in request.url, timeout=LOOK) as asked:
@@ -130,6 +130,8 @@ class Person:
         """Go to the page of the run that the form has made."""
         self.page.get_by_text("View run").click()
         self.page.wait_for_url(re.compile("/runs/flow-run/"))
+        # A message stays for as long as one points at it.
+        self.page.mouse.move(0, 0)
 
     def waits_for_the_state(self, name: str) -> None:
         """Wait until the page of a run shows its state."""
