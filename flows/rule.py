@@ -64,7 +64,8 @@ async def sync_rule(
         run.subflows[rule] = str(flow_run.id)
         await tag_flow_run(each for each in run.ferry.configuration.rules if each.name == rule)
         copying = _copy_in_turn(run, rule) if by_itself else _copy_all(run, rule)
-        stopped = await stopped_early(run, [rule], copying)
+        with run.timed(rule):
+            stopped = await stopped_early(run, [rule], copying)
         figures = by_rule(run.ferry.outcomes.failures, run.ferry.configuration.rules)
         failed = sum(each.failed for each in figures if each.rule == rule)
         if by_itself:

@@ -74,13 +74,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectAp
 @pytest.fixture(scope="session")
 def deployed(programs: Programs) -> Programs:
     """The same, once the work pool, the deployments and the blocks are on the server, as `make deploy` puts them."""
-    for words in (
-        ("deployments.work_pool",),
-        ("prefect", "block", "register", "-m", "deployments.blocks"),
-        ("prefect", "--no-prompt", "deploy", "--all"),
-    ):
-        finished = programs.run(*words)
-        assert finished.status == 0, finished.both
+    programs.deploy()
     return programs
 
 

@@ -50,6 +50,16 @@ class Programs:
         )
         return Finished(finished.returncode, finished.stdout, finished.stderr)
 
+    def deploy(self) -> None:
+        """Put the work pool, the blocks' forms and the deployments on the server, as `make deploy` does."""
+        for words in (
+            ("deployments.work_pool",),
+            ("prefect", "block", "register", "-m", "deployments.blocks"),
+            ("prefect", "--no-prompt", "deploy", "--all"),
+        ):
+            finished = self.run(*words)
+            assert finished.status == 0, finished.both
+
     @contextmanager
     def running(self, *words: str, until: str, folder: Path = ROOT) -> Iterator["subprocess.Popen[str]"]:
         """Start `python -m` with the words, go on once it has printed `until`, and end it with the context."""

@@ -1,0 +1,1 @@
+"""What a person sees of Imageferry in Prefect's UI, in a real browser."""
