@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.flows.conftest import running_server
+from tests.flows.prefect_server import running_server
 from tests.flows.programs import Programs
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.proxy import running
