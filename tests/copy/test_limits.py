@@ -1,6 +1,7 @@
 """Runs between registries of which one is away, slow or limited."""
 
 import asyncio
+from functools import partial
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from imageferry.config import load_text
 from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
+from imageferry.copy.retries import retried
 from imageferry.registry import transport
 from imageferry.registry.barrier import Barrier
 from imageferry.registry.gate import FAILURES_IN_A_ROW, PATIENCE_AT_FIRST, PROBE_EVERY
@@ -75,7 +77,8 @@ async def test_a_destination_that_is_away_for_a_while_gets_everything(
     async with Ferry(configuration, Options(), {}) as ferry:
         works = await ferry.plan(configuration.rules[0])
         fake_destination.stop()
-        await asyncio.gather(*(ferry.copy(work) for work in works))
+        # As in a run: who fails before it is known that the registry is away comes back later.
+        await asyncio.gather(*(retried(partial(ferry.copy, work), 3) for work in works))
         report = ferry.outcomes.report()
     assert report.totals.copied == 40
     assert sum(waited) > 20

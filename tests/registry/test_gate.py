@@ -160,13 +160,25 @@ async def test_who_refuses_for_ever_is_given_up(fake_source: FakeRegistry) -> No
     assert fake_source.count("manifest-get") < 2 * REQUESTS_AT_ONCE
 
 
-async def test_the_wait_is_told_once_with_its_end(fake_source: FakeRegistry) -> None:
+async def test_who_waits_together_is_told_of_once(fake_source: FakeRegistry, waiting: Waiting) -> None:
+    fake_source.rules.append(Fault("manifest-get", actions.too_many(120)))
+    waits, told = Waits(), list[Wait]()
+    waits.listeners.append(told.append)
+    async with opened(fake_source.host, waits=waits) as repository:
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(repository.manifests.get("v1")) for _ in range(5)]
+        await waiting.until(5)
+        await drop(tasks)
+    assert len(told) == 1
+
+
+async def test_the_wait_is_told_once_with_its_end(fake_source: FakeRegistry, waited: list[float]) -> None:
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-get", actions.too_many(120), times=2))
     waits, told = Waits(), list[Wait]()
     waits.listeners.append(told.append)
     async with opened(fake_source.host, waits=waits) as repository:
-        await asyncio.gather(*(repository.manifests.get("v1") for _ in range(5)))
+        await repository.manifests.get("v1")
+    assert len(waited) == 2
     (wait,) = told
     assert str(wait).startswith(f"waiting for {fake_source.host} until ")
     assert str(wait).endswith("its request limit is reached")
