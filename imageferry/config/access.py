@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,42 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from imageferry.config.credentials import CredentialsError, StoredCredentials
-from imageferry.config.document import Document, KeyPath, kind
+from imageferry.config.document import Document, KeyPath
 from imageferry.config.environment import ELSEWHERE, VariableError, whole_value
+from imageferry.config.keys import keyed_entries, normal_key
 from imageferry.config.models import Access
 from imageferry.config.shape import AccessShape, shaped
-from imageferry.errors import ReferenceError
-from imageferry.reference import DOCKER_HUB, check_registry, check_repository
 
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _FILES = ("ca_file", "client_cert", "client_key")
-
-
-def normal_key(text: str) -> str:
-    """Give ``registry`` or ``registry/namespace`` for a key as people and docker write it.
-
-    Takes ``quay.io``, ``quay.io/team/``, ``https://index.docker.io/v1/``; raises ``ReferenceError``.
-    """
-    rest = _SCHEME.sub("", text.strip(), count=1)
-    host, _, namespace = rest.rstrip("/").partition("/")
-    if not host:
-        raise ReferenceError("the registry is missing: expected registry or registry/namespace, such as quay.io/team")
-    if "@" in host:
-        raise ReferenceError("a registry has no user name in it: use the keys username and password")
-    registry = check_registry(host)
-    if not has_host_form(registry):
-        raise ReferenceError(
-            f"{host!r} is not a registry's host: it has no . and no port ({DOCKER_HUB}/{host}?)",
-        )
-    # "/v1/" is the API of the old registry, which docker login writes after the host.
-    if not namespace or (namespace in ("v1", "v2") and (rest != text.strip() or registry == DOCKER_HUB)):
-        return registry
-    return f"{registry}/{check_repository(namespace)}"
-
-
-def has_host_form(registry: str) -> bool:
-    """Whether a reference that begins with this reads it as a registry."""
-    return "." in registry or ":" in registry or registry == "localhost"
 
 
 def read_access(
@@ -58,23 +28,7 @@ def read_access(
 ) -> dict[str, Access]:
     """Give the entries of the mapping at ``path`` by their normal keys; reports what is wrong with them."""
     found: dict[str, Access] = {}
-    written: dict[str, str] = {}
-    entries = document.at(path)
-    if not isinstance(entries, dict):
-        document.report(path, f"is {kind(entries)}: expected a mapping of registries to username, password and such")
-        return found
-    for key in entries:
-        inner = (*path, key)
-        try:
-            name = normal_key(key)
-        except ReferenceError as error:
-            document.report(inner, str(error), at_key=True)
-            name = ""
-        if name and name in written:
-            first = document.key_mark((*path, written[name]))
-            same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}"
-            document.report(inner, same, at_key=True)
-        written.setdefault(name, key)
+    for inner, name in keyed_entries(document, path, normal_key, "username, password and such"):
         shape = shaped(document, inner, AccessShape)
         if shape is not None:
             access = _Entry(document, inner, shape, environment, folder, credentials=credentials).read()

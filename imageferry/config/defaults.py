@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from imageferry.config.access import has_host_form
 from imageferry.config.document import Document
 from imageferry.config.environment import ELSEWHERE
 from imageferry.config.faults import Fault
+from imageferry.config.keys import has_host_form
 from imageferry.config.shape import DefaultsShape, shaped
 from imageferry.errors import ReferenceError
 from imageferry.reference import check_registry, check_repository

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from imageferry.config.access import normal_key
+from imageferry.config.keys import normal_key
 from imageferry.config.models import Access
 from imageferry.errors import ImageferryError
 from imageferry.reference import DOCKER_HUB

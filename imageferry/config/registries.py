@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from imageferry.config.access import normal_key
 from imageferry.config.document import Document, KeyPath, Number, kind
+from imageferry.config.keys import keyed_entries, normal_key
 from imageferry.config.models import OTHERS, RegistrySettings
 from imageferry.config.shape import RegistryShape, shaped
 from imageferry.errors import ImageferryError, ReferenceError
@@ -53,21 +53,9 @@ def bandwidth(text: str) -> int:
 def read_registries(document: Document, path: KeyPath) -> dict[str, RegistrySettings]:
     """Give the entries of the mapping at ``path`` by registry (``*``: all others); reports what is wrong with them."""
     found: dict[str, RegistrySettings] = {}
-    written: dict[str, str] = {}
-    entries = document.at(path)
-    if not isinstance(entries, dict):
-        document.report(path, f"is {kind(entries)}: expected a mapping of registries to requests, bandwidth and such")
-        return found
-    for key in entries:
-        inner = (*path, key)
-        name = _host(document, inner, key)
-        if name and name in written:
-            first = document.key_mark((*path, written[name]))
-            same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}"
-            document.report(inner, same, at_key=True)
-        written.setdefault(name, key)
+    for inner, name in keyed_entries(document, path, _host, "requests, bandwidth and such"):
         if shaped(document, inner, RegistryShape) is not None:
-            found.setdefault(name, _settings(document, inner, entries[key]))
+            found.setdefault(name, _settings(document, inner, document.at(inner)))
             _refuse_creation(document, inner, name, found[name])
     return found
 
@@ -83,18 +71,13 @@ def _refuse_creation(document: Document, path: KeyPath, name: str, settings: Reg
         document.report(inner, "needs botocore, which is not installed: pip install 'imageferry[ecr]'")
 
 
-def _host(document: Document, path: KeyPath, key: str) -> str:
+def _host(key: str) -> str:
     """Give the normal form of a key: a whole registry, since that is what counts requests."""
     if key == OTHERS:
         return key
-    try:
-        name = normal_key(key)
-    except ReferenceError as error:
-        document.report(path, str(error), at_key=True)
-        return ""
-    host, _, namespace = name.partition("/")
+    host, _, namespace = normal_key(key).partition("/")
     if namespace:
-        document.report(path, f"settings are those of a whole registry: expected {host}", at_key=True)
+        raise ReferenceError(f"settings are those of a whole registry: expected {host}")
     return host
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imageferry.config import Access, ConfigurationError, load_text
-from imageferry.config.access import normal_key
+from imageferry.config.keys import normal_key
 from imageferry.reference import Reference
 
 

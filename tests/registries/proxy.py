@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+from tests.registries.loopback import serving
+
 
 class Proxy:
     """Forwards requests and tunnels. `routes` says where a name leads; `asked` is what came in, in order."""
@@ -69,20 +71,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def running(routes: dict[str, str], password: str | None = None) -> AsyncIterator[Proxy]:
     """Run a proxy in the test's own event loop."""
     proxy = Proxy(routes, password)
-    connections: set[asyncio.Task[None]] = set()
-
-    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(proxy.serve(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    address, port = server.sockets[0].getsockname()
-    proxy.address = f"{address}:{port}"
-    try:
+    async with serving(proxy.serve) as proxy.address:
         yield proxy
-    finally:
-        server.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.registries.loopback import serving
+
 
 @dataclass
 class Severing:
@@ -64,20 +66,5 @@ class Severing:
 async def severing(target: str, *cuts: int) -> AsyncIterator[Severing]:
     """Run a forwarder in the test's own event loop."""
     forwarder = Severing(target, list(cuts))
-    connections: set[asyncio.Task[None]] = set()
-
-    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(forwarder.serve(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    address, port = server.sockets[0].getsockname()
-    forwarder.host = f"{address}:{port}"
-    try:
+    async with serving(forwarder.serve) as forwarder.host:
         yield forwarder
-    finally:
-        server.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)

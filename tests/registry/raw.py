@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import repeat
 
 from imageferry.registry import Repository
+from tests.registries.loopback import serving
 from tests.registry.opening import opened
 
 PING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -24,7 +25,6 @@ def answer(status: bytes = b"200 OK", headers: bytes = b"", body: bytes = b"{}")
 @asynccontextmanager
 async def answering(raw: bytes, then: bytes = b"", ping: bytes | None = PING) -> AsyncIterator[Repository]:
     """Open a repository of a server that sends ``raw``, then ``then`` without end; with a ping it answers that well."""
-    sessions: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -41,18 +41,5 @@ async def answering(raw: bytes, then: bytes = b"", ping: bytes | None = PING) ->
         finally:
             writer.transport.abort()
 
-    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(serve(reader, writer))
-        sessions.add(task)
-        task.add_done_callback(sessions.discard)
-
-    server = await asyncio.start_server(start, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    try:
-        async with opened(f"{host}:{port}", writable=True) as repository:
-            yield repository
-    finally:
-        server.close()
-        for task in list(sessions):
-            task.cancel()
-        await asyncio.gather(*sessions, return_exceptions=True)
+    async with serving(serve) as host, opened(host, writable=True) as repository:
+        yield repository
