@@ -24,8 +24,8 @@ import httpx
 from cyclopts import App
 
 from benchmarks.storage import Storage, Stored
-from flows.settings import SERVER_DEFAULTS
-from tests.registries.distribution import DistributionRegistry, free_port
+from tests.flows.prefect_server import PrefectServer, running_server
+from tests.registries.distribution import DistributionRegistry
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
@@ -65,22 +65,21 @@ HEAD = "workers  seconds  images/s   MB/s server CPU s  task runs ms CPU/task ru
 class Pool:
     """A Prefect server with the deployments, and what is asked of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.folder = folder
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}/api"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_") or key == DATABASE}
-        own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": self.url, "PYTHONPATH": str(ROOT)}
+        self.url = server.api.url
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        own = {"PREFECT_HOME": str(server.home), "PREFECT_API_URL": self.url, "PYTHONPATH": str(ROOT)}
         self.environment = kept | own | {"PREFECT_WORKER_QUERY_SECONDS": "1", "DOCKER_CONFIG": str(folder)}
-        self._server = self.start("prefect", "server", "start", "--port", str(port), more=SERVER_DEFAULTS)
+        self._pid = server.process.pid
 
-    def start(self, *words: str, more: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start ``python -m`` with the words."""
         with (self.folder / "output.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", *words],
                 cwd=ROOT,
-                env=self.environment | (more or {}),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -92,18 +91,9 @@ class Pool:
             raise RuntimeError(f"{' '.join(words)} ended with status {status}: see {self.folder / 'output.log'}")
 
     def deploy(self) -> None:
-        """Wait for the server, and put the deployments on it."""
-        while not self._is_healthy():
-            time.sleep(LOOK)
+        """Put the deployments on the server."""
         self.run("deployments.work_pool")
         self.run("prefect", "--no-prompt", "deploy", "--all")
-
-    def _is_healthy(self) -> bool:
-        if self._server.poll() is not None:
-            raise RuntimeError(f"the Prefect server has ended: see {self.folder / 'output.log'}")
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/health").is_success
-        return False
 
     @contextlib.contextmanager
     def workers(self, count: int) -> Iterator[None]:
@@ -135,7 +125,7 @@ class Pool:
 
     def cpu(self) -> float:
         """Give the seconds of CPU that the server has taken, with the processes that it has started."""
-        ticks, waiting = 0, [self._server.pid]
+        ticks, waiting = 0, [self._pid]
         while waiting:
             pid = waiting.pop()
             with contextlib.suppress(FileNotFoundError):
@@ -143,10 +133,6 @@ class Pool:
                 for thread in Path(f"/proc/{pid}/task").iterdir():
                     waiting += map(int, (thread / "children").read_text().split())
         return ticks / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        """Stop the server."""
-        end([self._server])
 
 
 def end(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -224,23 +210,24 @@ def bench(workers: str = "1,2,4", rules: int = 16, images: int = 12, size: int =
         stored = make_work(folder / "content", rules, images, size)
         (folder / "source").mkdir()
         (folder / "source" / "storage").symlink_to(stored.folder)
-        pool = Pool(folder)
-        try:
+        database = {DATABASE: os.environ[DATABASE]} if DATABASE in os.environ else {}
+        with (
+            running_server(folder / "prefect", database) as server,
+            DistributionRegistry(folder / "source") as source,
+        ):
+            pool = Pool(folder, server)
             pool.deploy()
-            with DistributionRegistry(folder / "source") as source:
-                print(f"{rules} rules of {images} images, {stored.size / 1e6:,.0f} MB; workers with --limit 1 each")
-                print(HEAD, flush=True)
-                for count in map(int, workers.split(",")):
-                    with DistributionRegistry(folder / f"destination-{count}") as destination:
-                        config = configuration(folder, source.host, destination.host, stored)
-                        print(measured(pool, config, count), flush=True)
-                deployed, started = first_scheduled(pool, config)
-                print(
-                    f"a schedule of {INTERVAL} s: `prefect deploy` took {deployed:.1f} s, and the first scheduled run "
-                    f"had begun {started:.1f} s after the command was given"
-                )
-        finally:
-            pool.stop()
+            print(f"{rules} rules of {images} images, {stored.size / 1e6:,.0f} MB; workers with --limit 1 each")
+            print(HEAD, flush=True)
+            for count in map(int, workers.split(",")):
+                with DistributionRegistry(folder / f"destination-{count}") as destination:
+                    config = configuration(folder, source.host, destination.host, stored)
+                    print(measured(pool, config, count), flush=True)
+            deployed, started = first_scheduled(pool, config)
+            print(
+                f"a schedule of {INTERVAL} s: `prefect deploy` took {deployed:.1f} s, and the first scheduled run "
+                f"had begun {started:.1f} s after the command was given"
+            )
     return 0
 
 

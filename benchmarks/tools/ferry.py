@@ -8,16 +8,15 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.errand import Command, Errand
 from benchmarks.tools.tool import PROC, Tool
-from flows.settings import SERVER_DEFAULTS
 from imageferry import __version__
-from tests.registries.distribution import free_port
+from tests.flows.prefect_server import running_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +27,7 @@ class PrefectSide:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._home: Path | None = None
-        self._server: subprocess.Popen[bytes] | None = None
+        self._resources = ExitStack()
         self._url = ""
 
     def home(self) -> Path:
@@ -51,18 +50,8 @@ class PrefectSide:
 
     def server_url(self) -> str:
         """Give the API's address of a server that is started once."""
-        if self._server is None:
-            folder = self._folder / "server"
-            folder.mkdir(parents=True)
-            port = free_port()
-            self._url = f"http://127.0.0.1:{port}/api"
-            environment = _environment() | SERVER_DEFAULTS | {"PREFECT_HOME": str(folder)}
-            words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-            with (folder / "output").open("wb") as output:
-                self._server = subprocess.Popen(
-                    words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-                )
-            self._wait_until_up()
+        if not self._url:
+            self._url = self._resources.enter_context(running_server(self._folder / "server")).api.url
         return self._url
 
     def __enter__(self) -> Self:
@@ -71,23 +60,7 @@ class PrefectSide:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._server is not None:
-            self._server.terminate()
-            try:
-                self._server.wait(15)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
-
-    def _wait_until_up(self) -> None:
-        until = time.monotonic() + 180
-        while time.monotonic() < until:
-            try:
-                with urllib.request.urlopen(f"{self._url}/health", timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise RuntimeError("Prefect's server did not come up")
+        self._resources.close()
 
     @staticmethod
     def _wait_until_closed(home: Path) -> None:

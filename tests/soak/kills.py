@@ -18,12 +18,12 @@ from imageferry.copy.transfer import WHOLE_LIMIT
 from imageferry.report import Report
 from tests.copy.running import configured
 from tests.flows.command import ROOT, CommandLine
+from tests.flows.prefect_server import PrefectServer, running_server
 from tests.registries import actions
 from tests.registries.habits import Habits
 from tests.registries.rules import Fault
 from tests.soak.images import MIB, Image, cargo
 from tests.soak.places import Place, running
-from tests.soak.prefect_server import PrefectServer
 from tests.soak.tally import Tally
 from tests.soak.verdict import Copies, broken_tags, faults_of
 from tests.soak.worlds import Site
@@ -41,7 +41,8 @@ class Killer:
     def __init__(self, folder: Path, kinds: tuple[str, ...]) -> None:
         self._folder = folder
         self._kinds = kinds
-        self._server = PrefectServer(folder / "prefect")
+        self._server: PrefectServer | None = None
+        self._resources = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +50,7 @@ class Killer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.stop()
+        self._resources.close()
 
     def kill(self, number: int) -> Tally:
         """Do one kill, and give its counts; what is wrong is in ``wrong``."""
@@ -70,7 +71,9 @@ class Killer:
         return tally
 
     def _command(self, folder: Path) -> "Start":
-        line = CommandLine(folder, self._server.url(), self._server.home)
+        if self._server is None:
+            self._server = self._resources.enter_context(running_server(self._folder / "prefect"))
+        line = CommandLine(folder, self._server.api.url, self._server.home)
         return lambda: line.start("--config", "config.json", "--report", "report.json", "--quiet")
 
 
