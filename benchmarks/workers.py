@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from cyclopts import App
 
 from benchmarks.storage import Storage, Stored
 from tests.flows.prefect_server import PrefectServer, running_server
+from tests.processes import end
 from tests.registries.distribution import DistributionRegistry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,9 +67,9 @@ class Pool:
 
     def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.folder = folder
-        self.url = server.api.url
+        self._api = server.api
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-        own = {"PREFECT_HOME": str(server.home), "PREFECT_API_URL": self.url, "PYTHONPATH": str(ROOT)}
+        own = {"PREFECT_HOME": str(server.home), "PREFECT_API_URL": server.api.url, "PYTHONPATH": str(ROOT)}
         self.environment = kept | own | {"PREFECT_WORKER_QUERY_SECONDS": "1", "DOCKER_CONFIG": str(folder)}
         self._pid = server.process.pid
 
@@ -106,13 +106,12 @@ class Pool:
                 time.sleep(LOOK)
             yield
         finally:
-            end(processes)
+            for process in processes:
+                end(process, 60)
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
-        """Ask the API; a busy SQLite answers 503, which asks for another try."""
-        while (answer := httpx.post(f"{self.url}/{path}", json=body, timeout=60)).status_code == 503:
-            time.sleep(LOOK)
-        return answer.raise_for_status().json()
+        """Ask the API."""
+        return self._api.send("POST", path, body).raise_for_status().json()
 
     def task_runs(self) -> int:
         """Give how many task runs the server has, once no more come."""
@@ -133,14 +132,6 @@ class Pool:
                 for thread in Path(f"/proc/{pid}/task").iterdir():
                     waiting += map(int, (thread / "children").read_text().split())
         return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def end(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Stop processes, and wait for them."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.wait(60)
 
 
 def make_work(folder: Path, rules: int, images: int, size: int) -> Stored:

@@ -15,9 +15,18 @@ class PrefectApi:
 
     url: str
 
+    def send(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Send a request, again while a busy SQLite makes the server answer 503; give the answer, whatever it is."""
+        for _ in range(20):
+            answer = httpx.request(method, f"{self.url}/{path}", json=body, timeout=30)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.5)
+        return answer
+
     def flow_run(self, identity: str) -> dict[str, Any]:
         """Give a flow run."""
-        found: dict[str, Any] = httpx.get(f"{self.url}/flow_runs/{identity}").raise_for_status().json()
+        found: dict[str, Any] = self.send("GET", f"flow_runs/{identity}").raise_for_status().json()
         return found
 
     def subflows(self, identity: str) -> list[dict[str, Any]]:
@@ -46,12 +55,12 @@ class PrefectApi:
 
     def deployment(self, name: str) -> dict[str, Any]:
         """Give a deployment by its name, such as `sync/ad-hoc`."""
-        found: dict[str, Any] = httpx.get(f"{self.url}/deployments/name/{name}").raise_for_status().json()
+        found: dict[str, Any] = self.send("GET", f"deployments/name/{name}").raise_for_status().json()
         return found
 
     def delete_deployment(self, name: str) -> None:
         """Delete a deployment."""
-        httpx.delete(f"{self.url}/deployments/{self.deployment(name)['id']}", timeout=30).raise_for_status()
+        self.send("DELETE", f"deployments/{self.deployment(name)['id']}").raise_for_status()
 
     def start(self, deployment: str, **parameters: Any) -> httpx.Response:
         """Ask for a run of a deployment, as the UI's form does; give the answer."""
@@ -69,7 +78,7 @@ class PrefectApi:
 
     def save_block(self, kind: str, name: str, data: dict[str, Any]) -> None:
         """Save a block as the UI does, which asks the server alone whether it may."""
-        of = httpx.get(f"{self.url}/block_types/slug/{kind}").raise_for_status().json()["id"]
+        of = self.send("GET", f"block_types/slug/{kind}").raise_for_status().json()["id"]
         (schema, *_) = self._filter("block_schemas", {"block_schemas": {"block_type_id": {"any_": [of]}}})
         body = {"name": name, "data": data, "block_type_id": of, "block_schema_id": schema["id"]}
         self._post("block_documents/", body).raise_for_status()
@@ -80,14 +89,14 @@ class PrefectApi:
 
     def make_pool(self, name: str, like: str) -> None:
         """Make a work pool that is as another one."""
-        pool = httpx.get(f"{self.url}/work_pools/{like}", timeout=30).raise_for_status().json()
+        pool = self.send("GET", f"work_pools/{like}").raise_for_status().json()
         body = {"name": name, "type": pool["type"], "base_job_template": pool["base_job_template"]}
         self._post("work_pools/", body).raise_for_status()
 
     def move_deployment(self, name: str, pool: str) -> None:
         """Have a deployment's runs go to the workers of another pool."""
         path = f"deployments/{self.deployment(name)['id']}"
-        self._send("PATCH", path, {"work_pool_name": pool}).raise_for_status()
+        self.send("PATCH", path, {"work_pool_name": pool}).raise_for_status()
 
     def runs_of(self, pool: str, *states: str) -> list[dict[str, Any]]:
         """Give the flow runs of a work pool that are in one of the states."""
@@ -100,26 +109,17 @@ class PrefectApi:
 
     def change_limit(self, name: str, limit: int) -> None:
         """Change a global concurrency limit, as the UI does."""
-        self._send("PATCH", f"v2/concurrency_limits/{name}", {"limit": limit}).raise_for_status()
+        self.send("PATCH", f"v2/concurrency_limits/{name}", {"limit": limit}).raise_for_status()
 
     def slots_taken(self, name: str) -> int:
         """Give how many slots of a global concurrency limit are taken."""
-        answer = httpx.get(f"{self.url}/v2/concurrency_limits/{name}", timeout=30).raise_for_status()
+        answer = self.send("GET", f"v2/concurrency_limits/{name}").raise_for_status()
         return int(answer.json()["active_slots"])
 
     def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        return self._send("POST", path, body)
-
-    def _send(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
-        # A busy SQLite makes the server answer 503, which asks for another try.
-        for _ in range(20):
-            answer = httpx.request(method, f"{self.url}/{path}", json=body, timeout=30)
-            if answer.status_code != 503:
-                break
-            time.sleep(0.5)
-        return answer
+        return self.send("POST", path, body)
 
     def _filter(self, what: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        answer = httpx.post(f"{self.url}/{what}/filter", json=body, timeout=30).raise_for_status()
+        answer = self._post(f"{what}/filter", body).raise_for_status()
         found: list[dict[str, Any]] = answer.json()
         return found

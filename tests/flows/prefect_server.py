@@ -13,6 +13,7 @@ import httpx
 
 from flows.settings import SERVER_DEFAULTS
 from tests.flows.prefect_api import PrefectApi
+from tests.processes import end
 from tests.registries.distribution import free_port
 
 #: Seconds that its first start may take: it makes its database.
@@ -52,7 +53,7 @@ def running_server(home: Path, settings: dict[str, str] | None = None) -> Iterat
                 raise RuntimeError(f"Prefect's server did not start: {printed.read_text()[-2000:]}")
             yield PrefectServer(PrefectApi(url), home, process)
         finally:
-            _end(process)
+            end(process)
 
 
 def _comes_up(url: str, process: "subprocess.Popen[bytes]") -> bool:
@@ -64,12 +65,3 @@ def _comes_up(url: str, process: "subprocess.Popen[bytes]") -> bool:
         except httpx.TransportError:
             time.sleep(0.2)
     return False
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(20)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.flows.command import LIMIT, ROOT, Finished
+from tests.processes import end
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,6 @@ class Programs:
             assert process.poll() is None, "".join(printed)
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, 30)
             reader.join(10)
             process.stdout.close()

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
@@ -88,7 +87,7 @@ def test_credentials_of_a_block_open_a_registry_on_the_command_line_and_stay_out
     for folder in (command.folder, prefect_home):
         files = [str(file) for file in folder.rglob("*") if file.is_file() and PASSWORD.encode() in file.read_bytes()]
         assert files == []
-    page = httpx.get(f"{prefect_server.url}/block_types/slug/{CREDENTIALS}/block_documents/name/planted").json()
+    page = prefect_server.send("GET", f"block_types/slug/{CREDENTIALS}/block_documents/name/planted").json()
     assert page["data"]["password"].startswith("***")
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 import pytest
 
 from deployments import notifications
@@ -70,12 +69,12 @@ def receiver(deployed: Programs, prefect_server: PrefectApi) -> Iterator[Receive
     yield receiver
     # Runs of other tests are silent for longer than 15 s.
     for each in _automations(prefect_server):
-        httpx.delete(f"{prefect_server.url}/automations/{each['id']}").raise_for_status()
+        prefect_server.send("DELETE", f"automations/{each['id']}").raise_for_status()
     receiver.close()
 
 
 def _automations(server: PrefectApi) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.post(f"{server.url}/automations/filter", json={}).raise_for_status().json()
+    found = server.send("POST", "automations/filter", {}).raise_for_status().json()
     return [each for each in found if each["name"].startswith("Imageferry: ")]
 
 
@@ -106,9 +105,10 @@ def test_a_run_whose_process_died_is_marked_and_told_of(
 ) -> None:
     # A run that says it is at work, and is heard of once.
     deployment = prefect_server.deployment("sync/ad-hoc")
-    created = httpx.post(
-        f"{prefect_server.url}/flow_runs/",
-        json={
+    created = prefect_server.send(
+        "POST",
+        "flow_runs/",
+        {
             "flow_id": deployment["flow_id"],
             "deployment_id": deployment["id"],
             "name": "lost",
@@ -132,7 +132,7 @@ def test_a_run_whose_process_died_is_marked_and_told_of(
         ],
         "payload": {},
     }
-    httpx.post(f"{prefect_server.url}/events", json=[heartbeat]).raise_for_status()
+    prefect_server.send("POST", "events", [heartbeat]).raise_for_status()
     run = prefect_server.ended(identity)
     assert run["state_type"] == "CRASHED"
     assert "no sign of life" in run["state"]["message"]

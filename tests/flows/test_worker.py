@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.flows.command import ROOT, CommandLine, insecure
 from tests.flows.killing import wait_until
 from tests.flows.prefect_api import TERMINAL, PrefectApi
+from tests.processes import end
 from tests.registries import actions
 from tests.registries.inprocess import FakeRegistry
 from tests.registries.rules import Fault
@@ -43,10 +43,7 @@ def start_flow_run(api: PrefectApi, environment: dict[str, str], parameters: dic
     """Deploy the flow and start a run of it; give its id."""
     for code in (["-m", "deployments.work_pool"], ["-c", DEPLOY, str(ROOT)]):
         subprocess.run([sys.executable, *code], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
-    deployment = httpx.get(f"{api.url}/deployments/name/sync/cancelled").raise_for_status().json()
-    url = f"{api.url}/deployments/{deployment['id']}/create_flow_run"
-    run = httpx.post(url, json={"parameters": parameters}).raise_for_status().json()
-    return str(run["id"])
+    return str(api.start("sync/cancelled", **parameters).raise_for_status().json()["id"])
 
 
 def test_a_run_that_is_cancelled_in_the_ui_drops_its_uploads_and_ends_cancelled(
@@ -80,13 +77,13 @@ def test_a_run_that_is_cancelled_in_the_ui_drops_its_uploads_and_ends_cancelled(
             )
             begun = time.monotonic()
             cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": False}
-            httpx.post(f"{prefect_server.url}/flow_runs/{identity}/set_state", json=cancelling).raise_for_status()
+            prefect_server.send("POST", f"flow_runs/{identity}/set_state", cancelling).raise_for_status()
             wait_until(lambda: prefect_server.flow_run(identity)["state_type"] in TERMINAL, "the end of the flow run")
             seconds = time.monotonic() - begun
             wait_until(lambda: not fake_destination.storage.uploads, "the end of the upload sessions")
         finally:
-            worker.terminate()
-            worker.wait(60)
+            # Now and then Prefect's worker hangs at its end.
+            end(worker)
     told = (tmp_path / "worker.log").read_text()
     run = prefect_server.flow_run(identity)
     assert run["state_type"] == "CANCELLED", told

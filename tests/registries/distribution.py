@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs
 
+from tests.processes import end
 from tests.registries.certificates import Authority, Certificate
 from tests.registries.log import kind_of
 
@@ -156,14 +157,8 @@ class DistributionRegistry:
     def stop(self) -> None:
         """Stop it, in any case."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        if process is not None:
+            end(process, 5)
 
     def __enter__(self) -> Self:
         self.start()
