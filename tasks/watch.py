@@ -14,6 +14,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import set_api_log_sink
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from tasks.settings import settings
 
@@ -25,6 +26,11 @@ LOOK_LIMIT = 8.0
 
 #: Seconds in which a server that refuses connections may come back: a restart is not an end.
 RESTART_LIMIT = 3.0
+
+#: Tries of a request that a busy SQLite refuses, and the pauses between them (seconds): who writes is done in some ms,
+#: for which Prefect's own tries, which come after these, wait 2 s and more.
+BUSY_TRIES = 6
+BUSY_PAUSE = wait_random_exponential(multiplier=0.05, max=0.5)
 
 #: Answers that are tried again, and so do not count as one.
 _NOT_NOW = frozenset({408, 429, 500, 502, 503, 504})
@@ -149,13 +155,24 @@ class Watch:
 
 
 class _Guarded(httpx.AsyncBaseTransport):
-    """A transport that gives up with the server, and tells the watch how each request went."""
+    """A transport that asks a busy server again soon, gives up with it, and tells the watch how each request went."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, watch: Watch) -> None:
         self.inner = inner
         self._watch = watch
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(BUSY_TRIES),
+            wait=BUSY_PAUSE,
+            retry=retry_if_result(_is_busy),
+            before_sleep=_let_go,
+            retry_error_callback=_last_answer,
+        )
+        response: httpx.Response = await retrying(self._once, request)
+        return response
+
+    async def _once(self, request: httpx.Request) -> httpx.Response:
         watch = self._watch
         if watch.gone:
             raise HistoryLost(watch.why)
@@ -184,3 +201,19 @@ class _Guarded(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+def _is_busy(response: httpx.Response) -> bool:
+    """Whether another one's write was in the way. What says itself when to come back is left to Prefect's client."""
+    return response.status_code == 503 and "retry-after" not in response.headers
+
+
+async def _let_go(state: RetryCallState) -> None:
+    """Free the connection of an answer that is not looked at."""
+    await _last_answer(state).aclose()
+
+
+def _last_answer(state: RetryCallState) -> httpx.Response:
+    assert state.outcome is not None
+    response: httpx.Response = state.outcome.result()
+    return response
