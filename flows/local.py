@@ -36,6 +36,10 @@ logger = logging.getLogger("imageferry")
 
 Progress = LiveProgress | LineProgress
 
+#: Seconds between two looks of the main thread for a signal: one that the system gave to another thread, or that came
+#: as the wait began, does not end a wait.
+HEED_EVERY = 0.5
+
 #: Waits until Prefect's server is ready; tells of the seconds waited.
 Wait = Callable[[Callable[[float], None]], None]
 
@@ -97,6 +101,8 @@ class _Run:
                     self._ready.set_exception(error)
                 else:
                     self._ready.set_result(None)
+            while not self._left.done():
+                concurrent.futures.wait([self._left], timeout=HEED_EVERY)
             return self._left.result()
 
     def _make_ready(self) -> None:

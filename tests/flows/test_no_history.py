@@ -1,11 +1,13 @@
 """`--no-history`: the engine alone, as on a machine that has no Prefect."""
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +150,24 @@ def test_an_interrupt_drops_uploads_and_tells_what_was_not_reached(
     assert healed.status == 0, healed.both
     assert len(fake_destination.tags("mirror/app")) == 20
     assert not copied & {image["source"] for image in without_prefect.report()["images"]}
+
+
+def test_an_interrupt_that_wakes_another_thread_is_taken(
+    without_prefect: CommandLine, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    fake_source.image("demo/app", "v1", [b"layer"])
+    fake_source.rules.append(Fault("tags", actions.delay(3600)))
+    configure(without_prefect, fake_source, fake_destination)
+    process = without_prefect.start("--no-history", "--report", "report.json")
+    wait_until(lambda: fake_source.count("tags"), "the list of tags")
+    # The system gives a signal to any thread, and Python heeds it in the main one, which is not woken by that.
+    others = [int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir()]
+    others.remove(process.pid)
+    assert ctypes.CDLL(None).tgkill(process.pid, min(others), signal.SIGINT) == 0
+    begun = time.monotonic()
+    finished = without_prefect.finish(process)
+    assert finished.status == 130, finished.both
+    assert time.monotonic() - begun < 10
 
 
 def test_an_interrupt_while_rules_are_compared_names_them_whole(
