@@ -196,9 +196,11 @@ def prepare(request: Request) -> None:
 
 
 def _console_level(request: Request) -> dict[str, str]:
-    # The summary tells what failed: Prefect's own lines about it are for those who ask for them.
-    level = request.log_level.upper() if request.log_level and request.log is None else "CRITICAL"
-    return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": level}
+    if request.log_level and request.log is None:
+        return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": request.log_level.upper()}
+    # The summary tells what failed, and the end what Prefect has not recorded: its own lines about it, each event that
+    # it could not send among them, are for those who ask for them.
+    return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL"}
 
 
 def _starting(seconds: float) -> str:

@@ -55,6 +55,7 @@ def all_copied(command: CommandLine, finished: Finished, destination: FakeRegist
     assert f"completed: {RULES * TAGS} copied" in finished.out
     assert "Traceback" not in finished.both
     assert "Error logging" not in finished.both
+    assert "EventsWorker" not in finished.both
     for rule in range(RULES):
         assert sorted(destination.tags(f"mirror/app{rule}")) == [f"v{tag}" for tag in range(TAGS)]
     report = command.report()
