@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient
 from tenacity import wait_none
 
 from tasks import watch as watching
@@ -27,7 +27,8 @@ class Server(httpx.AsyncBaseTransport):
 
 def guarded(watch: Watch, server: Server) -> httpx.AsyncBaseTransport:
     """Give the transport of a client of Prefect's that the watch guards, with the server behind it."""
-    client: PrefectClient = get_client()
+    # By its address: `get_client` would start a server.
+    client = PrefectClient("http://127.0.0.1:9/api")
     client._client._transport = server
     watch.guard(client)
     transport: httpx.AsyncBaseTransport = client._client._transport
