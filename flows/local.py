@@ -192,10 +192,10 @@ def _import_flow() -> None:
 
 def prepare(request: Request) -> None:
     """Set what prefect reads when it is imported."""
-    set_defaults(os.environ, CLIENT_DEFAULTS | _console_level(request))
+    set_defaults(os.environ, CLIENT_DEFAULTS | _log_levels(request))
 
 
-def _console_level(request: Request) -> dict[str, str]:
+def _log_levels(request: Request) -> dict[str, str]:
     if request.log_level and request.log is None:
         return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": request.log_level.upper()}
     # The summary tells what failed, and the end what Prefect has not recorded: its own lines about it, each event that

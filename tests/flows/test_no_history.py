@@ -152,14 +152,22 @@ def test_an_interrupt_drops_uploads_and_tells_what_was_not_reached(
     assert not copied & {image["source"] for image in without_prefect.report()["images"]}
 
 
+def start_comparing(
+    command: CommandLine, source: FakeRegistry, destination: FakeRegistry, *arguments: str
+) -> "subprocess.Popen[str]":
+    """Start a run that waits for a list of tags which never comes."""
+    source.image("demo/app", "v1", [b"layer"])
+    source.rules.append(Fault("tags", actions.delay(3600)))
+    configure(command, source, destination)
+    process = command.start("--no-history", "--report", "report.json", *arguments)
+    wait_until(lambda: source.count("tags"), "the list of tags")
+    return process
+
+
 def test_an_interrupt_that_wakes_another_thread_is_taken(
     without_prefect: CommandLine, fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
-    fake_source.image("demo/app", "v1", [b"layer"])
-    fake_source.rules.append(Fault("tags", actions.delay(3600)))
-    configure(without_prefect, fake_source, fake_destination)
-    process = without_prefect.start("--no-history", "--report", "report.json")
-    wait_until(lambda: fake_source.count("tags"), "the list of tags")
+    process = start_comparing(without_prefect, fake_source, fake_destination)
     # The system gives a signal to any thread, and Python heeds it in the main one, which is not woken by that.
     others = [int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir()]
     others.remove(process.pid)
@@ -173,11 +181,7 @@ def test_an_interrupt_that_wakes_another_thread_is_taken(
 def test_an_interrupt_while_rules_are_compared_names_them_whole(
     without_prefect: CommandLine, fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
-    fake_source.image("demo/app", "v1", [b"layer"])
-    fake_source.rules.append(Fault("tags", actions.delay(3600)))
-    configure(without_prefect, fake_source, fake_destination)
-    process = without_prefect.start("--no-history", "--report", "report.json", "--output-failed-images", "failed.yaml")
-    wait_until(lambda: fake_source.count("tags"), "the list of tags")
+    process = start_comparing(without_prefect, fake_source, fake_destination, "--output-failed-images", "failed.yaml")
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
     finished = without_prefect.finish(process)
