@@ -20,7 +20,7 @@ ARGS ?=
 PACKAGES := docker-registry skopeo umoci apache2-utils postgresql
 # By itself: where there is no such package, as on Ubuntu, the others are installed all the same.
 BROWSER := chromium
-FOLDERS := imageferry flows tasks deployments tests benchmarks demo
+FOLDERS := imageferry cli flows tasks orchestration deployments testkit tests benchmarks demo
 CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
 
 # pip must find the same on every machine, with no question and no word about its own age.
@@ -93,7 +93,7 @@ server: $(INSTALLED) ## Prefect's server and its UI on this machine, in the back
 deploy: $(INSTALLED) ## the deployments, on the Prefect server at PREFECT_API_URL or on this machine's
 	@export PREFECT_API_URL=$$($(BIN)/python -m deployments.local_server url)
 	$(BIN)/python -m deployments.work_pool
-	$(BIN)/prefect block register --module deployments.blocks
+	$(BIN)/prefect block register --module orchestration.blocks.block_types
 	$(BIN)/prefect --no-prompt deploy --all
 	$(BIN)/python -m deployments.limits
 

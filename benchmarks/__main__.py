@@ -20,10 +20,10 @@ from benchmarks.results import write
 from benchmarks.rounds import Rounds
 from benchmarks.row import Row
 from benchmarks.storage import Stored
-from benchmarks.tools.ferry import PrefectSide
+from benchmarks.tools.imageferry import PrefectSide
 from benchmarks.tools.tool import Tool
 from benchmarks.works import Work
-from tests.registries.distribution import MissingProgram
+from testkit.registries.distribution import MissingProgram
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from tests.flows.postgres import PostgreSQL
+from testkit.prefect.postgres import PostgreSQL
 
 #: Tables that a run writes to, besides some that are small whatever happens.
 TABLES = (

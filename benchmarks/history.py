@@ -21,10 +21,10 @@ from cyclopts import App
 
 from benchmarks.databases import Database, Postgres, SQLite
 from benchmarks.growth import Measured, Series, table
-from benchmarks.nights import Mirror, Night
-from tests.flows.prefect_server import running_server
-from tests.flows.programs import Programs
-from tests.registries.distribution import MissingProgram
+from benchmarks.nightly import Mirror, Night
+from testkit.prefect.programs import Programs
+from testkit.prefect.server import running_server
+from testkit.registries.distribution import MissingProgram
 
 #: Seconds in which a server must have written, or deleted, what it has to.
 LIMIT = 600

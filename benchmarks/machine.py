@@ -8,8 +8,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.tools.ferry import ROOT
-from tests.registries.distribution import program
+from benchmarks.tools.imageferry import ROOT
+from testkit.registries.distribution import program
 
 PACKAGES = ("prefect", "httpx", "httpx-aiohttp", "aiohttp", "pydantic", "uvicorn")
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import BenchEnvironment, Watch, opened_source
 from benchmarks.row import Row
-from benchmarks.stage import Stage, Watch, opened_source
 from benchmarks.storage import Stored
-from benchmarks.tools.ferry import ROOT
+from benchmarks.tools.imageferry import ROOT
 from benchmarks.tools.tool import Tool
 from benchmarks.works import Work, make_content
 
@@ -51,14 +51,14 @@ class Rounds:
                     if tool.name in unable:
                         continue
                     self._runs += 1
-                    stage = Stage(work, stored, source, self._folder / f"run-{self._runs}")
+                    stage = BenchEnvironment(work, stored, source, self._folder / f"run-{self._runs}")
                     row = self._measured(stage, tool, number)
                     if not row.able:
                         unable.add(tool.name)
                     self._say(told(row))
                     yield row
 
-    def _measured(self, stage: Stage, tool: Tool, number: int) -> Row:
+    def _measured(self, stage: BenchEnvironment, tool: Tool, number: int) -> Row:
         row = Row(stage.work.name, tool.name, number)
         with stage:
             folder = stage.folder / "client"

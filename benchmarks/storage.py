@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errand import Image
-from tests.images.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from benchmarks.copy_job import Image
+from testkit.images.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 
 CHUNK = 1 << 20
 

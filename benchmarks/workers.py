@@ -23,9 +23,9 @@ from typing import Any
 from cyclopts import App
 
 from benchmarks.storage import Storage, Stored
-from tests.flows.prefect_server import PrefectServer, running_server
-from tests.processes import end
-from tests.registries.distribution import DistributionRegistry
+from testkit.prefect.server import PrefectServer, running_server
+from testkit.processes import end
+from testkit.registries.distribution import DistributionRegistry
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"

@@ -14,9 +14,9 @@ from typing import Any
 
 from demo.images import Pushed, fill
 from demo.runs import RunError, sync
-from tests.images.push import request
-from tests.registries.distribution import DistributionRegistry, MissingProgram, program
-from tests.registries.inprocess import FakeRegistry
+from testkit.images.push import request
+from testkit.registries.distribution import DistributionRegistry, MissingProgram, program
+from testkit.registries.inprocess import FakeRegistry
 
 FOLDER = Path(".demo")
 

@@ -9,7 +9,7 @@ import random
 import tarfile
 from dataclasses import dataclass
 
-from tests.images.documents import (
+from testkit.images.documents import (
     OCI_CONFIG,
     OCI_LAYER,
     OCI_MANIFEST,
@@ -20,7 +20,7 @@ from tests.images.documents import (
     platform_of,
     sha256,
 )
-from tests.images.push import push_document
+from testkit.images.push import push_document
 
 PLATFORMS = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7")
 

@@ -15,12 +15,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectNotFound
 
+from cli.exit_codes import DONE, USAGE
 from deployments.server import run_on_server
-from flows.slots import limit_name
-from flows.status import DONE, USAGE
-from imageferry.config import ELSEWHERE, OTHERS, ConfigurationError, NamedCredentials, find_files, load
-from imageferry.errors import ReferenceError
+from imageferry.config import UNKNOWN_ENVIRONMENT, ConfigurationError, find_files, load
+from imageferry.credentials.named import NamedCredentials
+from imageferry.errors import InvalidReference
+from imageferry.model import ANY_REGISTRY
 from imageferry.reference import check_registry
+from orchestration.workers.registry_slots import limit_name
 
 #: As many rules as one run has at work at once.
 RULES = 4
@@ -46,7 +48,7 @@ async def make_limits(registries: list[str], rules: int = RULES) -> str:
     return "\n".join(told)
 
 
-def named(config: Path | None, folder: Path) -> list[str]:
+def registries_in(config: Path | None, folder: Path) -> list[str]:
     """Give the registries that the configuration names under `registries`; none without a configuration.
 
     Raises ``ConfigurationError`` for one that cannot be used.
@@ -55,8 +57,8 @@ def named(config: Path | None, folder: Path) -> list[str]:
         return []
     files = find_files(config, None, None, folder)
     # Values of the environment and credentials belong to the machine of a run.
-    configuration = load(files, environment=ELSEWHERE, credentials=NamedCredentials())
-    return sorted(registry for registry in configuration.registries if registry != OTHERS)
+    configuration = load(files, environment=UNKNOWN_ENVIRONMENT, credentials=NamedCredentials())
+    return sorted(registry for registry in configuration.registries if registry != ANY_REGISTRY)
 
 
 @app.default
@@ -75,8 +77,8 @@ def main(
         print(f"--rules {rules}: expected 1 or more", file=sys.stderr)
         return USAGE
     try:
-        registries = sorted({*named(config, Path.cwd()), *(check_registry(each) for each in registry or ())})
-    except (ConfigurationError, ReferenceError) as error:
+        registries = sorted({*registries_in(config, Path.cwd()), *(check_registry(each) for each in registry or ())})
+    except (ConfigurationError, InvalidReference) as error:
         print(error, file=sys.stderr)
         return USAGE
     if not registries:

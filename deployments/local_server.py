@@ -15,8 +15,8 @@ from typing import Annotated
 import httpx
 from cyclopts import App, Parameter
 
-from flows.settings import SERVER_DEFAULTS, api_url, set_defaults
-from flows.status import DONE, FAILED
+from cli.exit_codes import DONE, FAILED
+from orchestration.server.prefect_settings import SERVER_DEFAULTS, api_url, set_defaults
 
 #: Where Prefect's server is by itself.
 HOST, PORT = "127.0.0.1", 4200

@@ -56,7 +56,7 @@ def _of_deployments() -> list[ResourceSpecification | dict[str, str | list[str]]
     ]
 
 
-def tell_of_failures(webhook: CallWebhook) -> AutomationCore:
+def failure_notification(webhook: CallWebhook) -> AutomationCore:
     """Give the automation that calls the webhook once for each run that ended badly."""
     return AutomationCore(
         name=FAILED,
@@ -73,7 +73,7 @@ def tell_of_failures(webhook: CallWebhook) -> AutomationCore:
     )
 
 
-def find_the_dead(dead_after: timedelta) -> AutomationCore:
+def crash_detection(dead_after: timedelta) -> AutomationCore:
     """Give the automation that marks as crashed a run whose heartbeats cease; the other one then tells of it."""
     return AutomationCore(
         name=DIED,
@@ -107,7 +107,7 @@ async def apply(url: str, dead_after: timedelta = DEAD_AFTER) -> str:
     async with get_client() as client:
         identity = await block.save(BLOCK, overwrite=True, client=client)
         webhook = CallWebhook(block_document_id=identity, payload=MESSAGE)
-        made = [await _put(client, each) for each in (tell_of_failures(webhook), find_the_dead(dead_after))]
+        made = [await _put(client, each) for each in (failure_notification(webhook), crash_detection(dead_after))]
     return "\n".join([f"block webhook/{BLOCK}: as asked for", *made])
 
 

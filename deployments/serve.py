@@ -16,11 +16,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from cli.exit_codes import DONE, USAGE
 from deployments.server import ask_server
-from flows.children import HEARTBEAT
-from flows.rule import sync_rule
-from flows.status import DONE, USAGE
 from flows.sync import sync
+from flows.sync_rule import sync_rule
+from orchestration.workers.runs import HEARTBEAT
 
 NIGHTLY = "0 2 * * *"
 UTC = "UTC"
@@ -60,7 +60,7 @@ def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]
     ]
 
 
-async def in_a_pool(served: list[RunnerDeployment]) -> list[str]:
+async def already_in_work_pool(served: list[RunnerDeployment]) -> list[str]:
     """Give the names of those that are on the server already, and there belong to a work pool."""
     found = []
     async with get_client() as client:
@@ -93,7 +93,7 @@ def main(
     except ValueError:
         print(f"--cron {cron!r}: is no cron line: expected such as '0 2 * * *', every night at two", file=sys.stderr)
         return USAGE
-    if taken := ask_server(in_a_pool(served)):
+    if taken := ask_server(already_in_work_pool(served)):
         print(
             f"{', '.join(taken)}: belong to a work pool (make deploy), whose workers would take their runs. "
             "Delete these deployments first, or start a worker",

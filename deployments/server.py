@@ -11,7 +11,7 @@ import httpx
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from flows.status import DONE, FAILED, USAGE
+from cli.exit_codes import DONE, FAILED, USAGE
 
 Answer = TypeVar("Answer")
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from flows.server import ServerError, available_server
-from flows.settings import CLIENT_DEFAULTS, set_defaults
+from orchestration.server.own_server import ServerError, find_or_start_server
+from orchestration.server.prefect_settings import CLIENT_DEFAULTS, set_defaults
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -91,7 +91,7 @@ def main(
     if older_than < timedelta():
         print("--older-than: expected a time in the past, such as 90d", file=sys.stderr)
         return 2
-    server = available_server()
+    server = find_or_start_server()
     if server.notice:
         # Another database than the one that was meant.
         print(f"{server.notice.partition(';')[0]}: nothing is deleted", file=sys.stderr)

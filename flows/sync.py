@@ -4,7 +4,7 @@ from __future__ import annotations
 
 if __name__ == "__main__":
     # Before anything else is imported: prefect takes seconds, and a bad configuration is told in under one.
-    from flows.start import main
+    from cli.main import main
 
     main()
 
@@ -13,18 +13,20 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.distributed import copy_on_workers
-from flows.opening import LAST_WORDS_LIMIT, opened, planned, reported, stopped_early
 from flows.parameters import ConfigName, PlatformText, SourceText
-from flows.rule import sync_rule
-from flows.stopping import DROP_LIMIT
+from flows.sync_rule import sync_rule
 from imageferry.concurrency import for_each, until_stopped
-from imageferry.config import Configuration
-from imageferry.copy.runner import RULES_AT_ONCE
-from tasks.current import Current
-from tasks.failures import tell_failures
-from tasks.hosts import hosts, tag_flow_run
-from tasks.steps import step
+from imageferry.copy.runner import RULES_COPIED_AT_ONCE
+from imageferry.model import Configuration
+from orchestration.artifacts.failures import log_failures
+from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
+from orchestration.open_run import LAST_WORDS_LIMIT, open_run, run_until_stopped
+from orchestration.run_context import RunContext
+from orchestration.step import run_tracked
+from orchestration.workers.distribute import copy_on_workers, find_workers
+from tasks.copy_blob import move_blob
+from tasks.plan import plan
+from tasks.publish_report import report_run
 
 
 @flow(name="sync", persist_result=False)
@@ -48,37 +50,48 @@ async def sync(
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
         distribute: Have the workers of the work pool copy: each rule with work is a run of sync-rule/worker.
     """
-    async with opened(config, force=force, dry_run=dry_run, platforms=platforms) as run:
+    async with open_run(config, move_blob, force=force, dry_run=dry_run, platforms=platforms) as run:
         run.flow_run_id = str(flow_run.id)
-        rules = chosen(run.ferry.configuration, only)
-        await tag_flow_run(rule for rule in run.ferry.configuration.rules if rule.name in rules)
-        copy_all = copy_on_workers if distribute and not dry_run else _copy_all
-        copying = copy_all(run, rules, config, force, platforms)
+        rules = chosen(run.engine.configuration, only)
+        await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
+        copying = _plan_and_copy(run, rules, config, force, platforms, on_workers=distribute and not dry_run)
         # The subflows stop by themselves, and have their ends told.
-        stopped = await stopped_early(run, rules, copying, grace=LAST_WORDS_LIMIT)
+        stopped = await run_until_stopped(run, rules, copying, grace=LAST_WORDS_LIMIT)
         return await _end(run, stopped=stopped)
 
 
-async def _copy_all(run: Current, rules: list[str], config: str, force: bool, platforms: list[str] | None) -> None:
-    """Plan every rule, then copy those that have work, each in its subflow."""
-    if await until_stopped(run.stop, planned(run, rules), DROP_LIMIT):
+async def _plan_and_copy(
+    run: RunContext, rules: list[str], config: str, force: bool, platforms: list[str] | None, *, on_workers: bool
+) -> None:
+    """Plan every rule, then copy those that have work: each in its subflow, or by a run on a worker."""
+    if on_workers:
+        # Before anything is asked of a registry.
+        await find_workers()
+    if await until_stopped(run.stop, plan(run, rules)):
         return
-    known = {rule.name: rule for rule in run.ferry.configuration.rules}
+    copy_all = copy_on_workers if on_workers else _copy_in_subflows
+    await copy_all(run, rules, config, force, platforms)
+
+
+async def _copy_in_subflows(
+    run: RunContext, rules: list[str], config: str, force: bool, platforms: list[str] | None
+) -> None:
+    known = {rule.name: rule for rule in run.engine.configuration.rules}
 
     async def copy(name: str) -> None:
         async def rest() -> None:
-            await until_stopped(run.stop, run.runner.copy_rule(known[name]), DROP_LIMIT)
+            await until_stopped(run.stop, run.runner.copy_rule(known[name]))
 
         if run.stop.is_set():
             return
-        with run.timed(name), tags(*hosts([known[name]])):
+        with run.timed(name), tags(*registry_tags([known[name]])):
             # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
-            await step(run, lambda: sync_rule(name, config, force, platforms, return_state=True), rest)
-            run.take_signals()
+            await run_tracked(run, lambda: sync_rule(name, config, force, platforms, return_state=True), rest)
+            run.reinstall_signal_handler()
             # Nothing where all is settled, as it is unless the subflow itself broke down.
             await rest()
 
-    await for_each([name for name in rules if name in run.work], RULES_AT_ONCE, copy)
+    await for_each([name for name in rules if name in run.work], RULES_COPIED_AT_ONCE, copy)
 
 
 def chosen(configuration: Configuration, only: list[str] | None) -> list[str]:
@@ -86,10 +99,10 @@ def chosen(configuration: Configuration, only: list[str] | None) -> list[str]:
     return [rule.name for rule in configuration.rules if not only or any(text in rule.name for text in only)]
 
 
-async def _end(run: Current, *, stopped: bool) -> State[None]:
-    tell_failures(run)
-    await reported(run)
-    report = run.ferry.outcomes.report()
+async def _end(run: RunContext, *, stopped: bool) -> State[None]:
+    log_failures(run)
+    await report_run(run)
+    report = run.engine.outcomes.report()
     if stopped:
         return Cancelled(message=f"stopped; {report.summary}")
     return Failed(message=report.summary) if report.totals.failed else Completed(message=report.summary)

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
+#: Seconds in which work that is stopped may end what it dropped.
+DROP_LIMIT = 5.0
+
 
 async def for_each(items: Iterable[Item], limit: int, work: Callable[[Item], Awaitable[None]]) -> None:
     """Do the work for every item, ``limit`` at the same time; coroutines are made as places become free.
@@ -32,7 +35,7 @@ async def for_each(items: Iterable[Item], limit: int, work: Callable[[Item], Awa
 
 
 async def until_stopped(
-    stop: asyncio.Event, work: Coroutine[Any, Any, Any], limit: float, *, grace: float = 0.0
+    stop: asyncio.Event, work: Coroutine[Any, Any, Any], limit: float = DROP_LIMIT, *, grace: float = 0.0
 ) -> bool:
     """Do the work unless ``stop`` is set first. Gives whether it was stopped.
 

@@ -13,5 +13,5 @@ class ImageferryError(Exception):
     transient: bool = False
 
 
-class ReferenceError(ImageferryError, ValueError):
+class InvalidReference(ImageferryError, ValueError):
     """A text is not an image reference. Says which part is wrong and what was expected."""

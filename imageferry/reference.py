@@ -7,8 +7,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from imageferry.errors import ReferenceError
-from imageferry.words import quoted
+from imageferry.errors import InvalidReference
+from imageferry.text import shorten_repr
 
 DOCKER_HUB = "docker.io"
 
@@ -63,7 +63,7 @@ class Reference:
         """What a manifest is asked for by: the digest where there is one, else the tag."""
         wanted = self.digest or self.tag
         if wanted is None:
-            raise ReferenceError(f"{self.name} names no tag and no digest")
+            raise InvalidReference(f"{self.name} names no tag and no digest")
         return wanted
 
     def at(self, target: str) -> Reference:
@@ -96,7 +96,7 @@ def check_registry(host: str) -> str:
     """Give the registry's name as it is used from here: lower case, ``docker.io`` for Docker Hub's names."""
     found = _HOST.fullmatch(host)
     if found is None or not 0 < int(found["port"] or 1) < 65536 or not _is_host(found["host"]):
-        raise ReferenceError(f"{quoted(host)} is not a registry: expected host or host:port, such as quay.io")
+        raise InvalidReference(f"{shorten_repr(host)} is not a registry: expected host or host:port, such as quay.io")
     host = host.lower()
     return DOCKER_HUB if host in DOCKER_HUB_NAMES else host
 
@@ -113,11 +113,11 @@ def _is_host(host: str) -> bool:
 def check_repository(name: str) -> str:
     """Give the name back if it is a repository's by the distribution specification's grammar."""
     if not name:
-        raise ReferenceError("the repository is missing: expected registry/namespace/repository")
+        raise InvalidReference("the repository is missing: expected registry/namespace/repository")
     if _REPOSITORY.fullmatch(name) is None or len(name) > _NAME_LENGTH:
         why = " (upper case is not allowed)" if name != name.lower() else ""
-        raise ReferenceError(
-            f"{quoted(name)} is not a repository{why}: expected parts of a-z, 0-9 and . _ - between slashes, "
+        raise InvalidReference(
+            f"{shorten_repr(name)} is not a repository{why}: expected parts of a-z, 0-9 and . _ - between slashes, "
             f"{_NAME_LENGTH} characters at most",
         )
     return name
@@ -126,7 +126,9 @@ def check_repository(name: str) -> str:
 def check_tag(tag: str) -> str:
     """Give the tag back if it is one by the distribution specification's grammar."""
     if _TAG.fullmatch(tag) is None:
-        raise ReferenceError(f"{quoted(tag)} is not a tag: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most")
+        raise InvalidReference(
+            f"{shorten_repr(tag)} is not a tag: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most"
+        )
     return tag
 
 
@@ -135,7 +137,7 @@ def check_digest(digest: str) -> str:
     algorithm, _, encoded = digest.partition(":")
     length = {"sha256": 64, "sha512": 128}.get(algorithm)
     if length is None:
-        raise ReferenceError(f"{quoted(digest)} is not a digest: expected sha256: or sha512: before its digits")
+        raise InvalidReference(f"{shorten_repr(digest)} is not a digest: expected sha256: or sha512: before its digits")
     if re.fullmatch(rf"[0-9a-f]{{{length}}}", encoded) is None:
-        raise ReferenceError(f"{quoted(digest)} is not a digest: expected {algorithm}: and {length} of 0-9 a-f")
+        raise InvalidReference(f"{shorten_repr(digest)} is not a digest: expected {algorithm}: and {length} of 0-9 a-f")
     return digest

@@ -1,4 +1,4 @@
-"""The task that finds what there is to do."""
+"""Planning: what there is to do."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from tasks.current import Current, current
-from tasks.failures import tell_failures
+from orchestration.artifacts.failures import log_failures
+from orchestration.run_context import RunContext, run_context
+from orchestration.step import run_tracked
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
@@ -16,21 +17,30 @@ async def plan_rules(rules: list[str]) -> dict[str, int]:
 
     Takes the rules' names, gives those that have work with the number of their images. What is up to date is noted.
     """
-    run = current()
+    run = run_context()
     found = await plan_all(run, rules)
-    for image in run.ferry.outcomes.failures:
+    for image in run.engine.outcomes.failures:
         run.failed_in.setdefault((image.source, image.destination), str(task_run.id))
     # The plan may have begun before there was a flow run that its lines belong to.
-    tell_failures(run)
+    log_failures(run)
     return found
 
 
-async def plan_all(run: Current, rules: list[str]) -> dict[str, int]:
+async def plan_all(run: RunContext, rules: list[str]) -> dict[str, int]:
     """Do what ``plan_rules`` does, within no task."""
-    known = {rule.name: rule for rule in run.ferry.configuration.rules}
+    known = {rule.name: rule for rule in run.engine.configuration.rules}
     wanted = [known[name] for name in rules]
-    await run.ferry.plan_all(wanted)
+    await run.engine.plan_all(wanted)
     for rule in wanted:
-        if work := await run.ferry.plan(rule):
-            run.work[rule.name] = {item.label: item for item in work}
+        if work := await run.engine.plan(rule):
+            run.work[rule.name] = {item.tag_or_digest: item for item in work}
     return {name: len(run.work[name]) for name in rules if name in run.work}
+
+
+async def plan(run: RunContext, rules: list[str]) -> None:
+    """Plan rules, in a task run where Prefect can give one."""
+
+    async def untracked() -> None:
+        await plan_all(run, rules)
+
+    await run_tracked(run, lambda: plan_rules(rules), untracked)

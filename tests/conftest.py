@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.making import ImageMaker
-from tests.registries.distribution import AbsentVersion, DistributionRegistry, MissingProgram
-from tests.registries.inprocess import FakeRegistry
+from testkit.images.making import ImageMaker
+from testkit.registries.distribution import AbsentVersion, DistributionRegistry, MissingProgram
+from testkit.registries.inprocess import FakeRegistry
+
+pytest_plugins = ["tests.prefect_fixtures"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageferry.errors import ReferenceError
+from imageferry.errors import InvalidReference
 from imageferry.reference import Reference, check_registry, split_repository
 
 A = "sha256:" + "a" * 64
@@ -69,7 +69,7 @@ def test_what_a_text_means(text: str, parts: tuple[str | None, ...]) -> None:
     ],
 )
 def test_what_is_no_reference(text: str, words: str) -> None:
-    with pytest.raises(ReferenceError) as caught:
+    with pytest.raises(InvalidReference) as caught:
         Reference.parse(text)
     assert words in str(caught.value)
     assert isinstance(caught.value, ValueError)
@@ -82,7 +82,7 @@ def test_what_a_manifest_is_asked_for_by() -> None:
     assert base.at(A).tag is None
     assert base.at("v2") == Reference("quay.io", "a/b", "v2")
     assert Reference("quay.io", "a/b", "v1", A).target == A
-    with pytest.raises(ReferenceError, match=r"quay\.io/a/b names no tag and no digest"):
+    with pytest.raises(InvalidReference, match=r"quay\.io/a/b names no tag and no digest"):
         _ = Reference.parse("quay.io/a/b").target
 
 
@@ -121,7 +121,7 @@ def test_a_reference_and_its_text_are_the_same(
 def test_any_text_is_a_reference_or_is_told_why_not(text: str) -> None:
     try:
         found = Reference.parse(text)
-    except ReferenceError:
+    except InvalidReference:
         return
     assert Reference.parse(str(found)) == found
 
@@ -136,7 +136,7 @@ STRANGE = st.sampled_from(
 @given(REPOSITORIES, STRANGE, WHERE)
 def test_what_does_not_belong_is_refused_wherever_it_stands(repository: str, strange: str, where: int) -> None:
     name = f"{repository[:where]}{strange}{repository[where:]}"
-    with pytest.raises(ReferenceError) as caught:
+    with pytest.raises(InvalidReference) as caught:
         Reference.parse(f"quay.io/{name}")
     # It is said, and writes neither to a terminal nor without end.
     assert str(caught.value).isprintable()
@@ -145,12 +145,12 @@ def test_what_does_not_belong_is_refused_wherever_it_stands(repository: str, str
 
 @pytest.mark.parametrize("host", ["[:::]", "[1]", "a..b", "a" * 64 + ".example", ".".join(["a" * 60] * 5), "x.io."])
 def test_what_no_resolver_takes_is_no_registry(host: str) -> None:
-    with pytest.raises(ReferenceError, match="is not a registry"):
+    with pytest.raises(InvalidReference, match="is not a registry"):
         check_registry(host)
 
 
 def test_a_refusal_of_megabytes_is_short() -> None:
     for text in ("a:" + "x" * 5_000_000, "quay.io/" + "A" * 5_000_000, "a@sha256:" + "x" * 5_000_000):
-        with pytest.raises(ReferenceError) as caught:
+        with pytest.raises(InvalidReference) as caught:
             Reference.parse(text)
         assert len(str(caught.value)) < 500

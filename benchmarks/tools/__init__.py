@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.tools.crane import Crane
-from benchmarks.tools.ferry import Ephemeral, PrefectSide, WithoutHistory, WithServer
 from benchmarks.tools.image_syncer import ImageSyncer
+from benchmarks.tools.imageferry import Ephemeral, PrefectSide, WithoutHistory, WithServer
 from benchmarks.tools.limits import CurlPipe, Floor
 from benchmarks.tools.regsync import Regsync, RegsyncDefaults
 from benchmarks.tools.skopeo import Skopeo

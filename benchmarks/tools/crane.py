@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from benchmarks.errand import Command, Errand
+from benchmarks.copy_job import Command, CopyJob
 from benchmarks.tools.tool import PROC, Tool, script
 
 
@@ -20,7 +20,7 @@ class Crane(Tool):
     program = "crane"
     version_words = ("version",)
 
-    def command(self, errand: Errand, folder: Path) -> Command:
+    def command(self, errand: CopyJob, folder: Path) -> Command:
         """Give a script of the calls."""
         trusted = {"SSL_CERT_FILE": str(bundle)} if (bundle := errand.authorities) else {}
         if errand.each_tag:
@@ -32,7 +32,7 @@ class Crane(Tool):
         ]
         return Command(calls[0] if len(calls) == 1 else script(folder, calls), trusted)
 
-    def _side_by_side(self, errand: Errand, folder: Path) -> list[str]:
+    def _side_by_side(self, errand: CopyJob, folder: Path) -> list[str]:
         pairs = [
             f"{errand.source.host}/{repository}:{tag} {side.host}/{repository}:{tag}\n"
             for side in errand.destinations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.errand import Command, Errand
-from benchmarks.tools.ferry import rules
+from benchmarks.copy_job import Command, CopyJob
+from benchmarks.tools.imageferry import rules
 from benchmarks.tools.tool import PROC, Tool
 
 
@@ -18,7 +18,7 @@ class ImageSyncer(Tool):
     program = "image-syncer"
     version_words = ("version",)
 
-    def command(self, errand: Errand, folder: Path) -> Command:
+    def command(self, errand: CopyJob, folder: Path) -> Command:
         """Write the two files and give the command."""
         auth = {side.host: {} if side.ca_file else {"insecure": True} for side in errand.sides}
         (folder / "auth.json").write_text(json.dumps(auth))

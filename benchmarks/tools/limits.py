@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.errand import Command, Errand
-from benchmarks.tools.ferry import ROOT
+from benchmarks.copy_job import Command, CopyJob
+from benchmarks.tools.imageferry import ROOT
 from benchmarks.tools.tool import Tool
 
 #: For each blob a session, a pipe and an end; then the manifest.
@@ -36,7 +36,7 @@ class CurlPipe(Tool):
     program = "curl"
     one_blob_only = True
 
-    def command(self, errand: Errand, folder: Path) -> Command | None:
+    def command(self, errand: CopyJob, folder: Path) -> Command | None:
         """Give the script where the work is one blob."""
         image = errand.image
         if image is None:
@@ -62,7 +62,7 @@ class Floor(Tool):
     program = sys.executable
     one_blob_only = True
 
-    def command(self, errand: Errand, folder: Path) -> Command | None:
+    def command(self, errand: CopyJob, folder: Path) -> Command | None:
         """Give the program's call where the work is one blob."""
         image = errand.image
         if image is None:

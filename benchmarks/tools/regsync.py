@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import yaml
 
-from benchmarks.errand import Command, Errand
+from benchmarks.copy_job import Command, CopyJob
 from benchmarks.tools.tool import PROC, Tool
 
 
@@ -23,7 +23,7 @@ class RegsyncDefaults(Tool):
     defaults: Mapping[str, int] = MappingProxyType({})
     limits: Mapping[str, int] = MappingProxyType({})
 
-    def command(self, errand: Errand, folder: Path) -> Command:
+    def command(self, errand: CopyJob, folder: Path) -> Command:
         """Write the configuration and give the command."""
         content = {
             "version": 1,
@@ -53,7 +53,7 @@ class Regsync(RegsyncDefaults):
     limits = MappingProxyType({"reqConcurrent": PROC})
 
 
-def _entries(errand: Errand, destination: str) -> list[dict[str, str]]:
+def _entries(errand: CopyJob, destination: str) -> list[dict[str, str]]:
     if errand.each_tag:
         return [
             {

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.errand import Command, Errand, Side
+from benchmarks.copy_job import Command, CopyJob, Side
 from benchmarks.tools.tool import Tool, script
 
 
@@ -22,7 +22,7 @@ class Skopeo(Tool):
     )
     program = "skopeo"
 
-    def command(self, errand: Errand, folder: Path) -> Command:
+    def command(self, errand: CopyJob, folder: Path) -> Command:
         """Write the YAML file and give a script with a call for each destination."""
         images = {name: list(tags) if errand.each_tag else [] for name, tags in errand.digests.items()}
         source: dict[str, Any] = {"tls-verify": errand.source.ca_file is not None, "images": images}

@@ -9,7 +9,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from benchmarks.errand import Command, Errand
+from benchmarks.copy_job import Command, CopyJob
 
 #: What is in flight at once wherever a tool can be told: Imageferry's own default.
 PROC = 5
@@ -36,7 +36,7 @@ class Tool(ABC):
         return found[0] if found else "?"
 
     @abstractmethod
-    def command(self, errand: Errand, folder: Path) -> Command | None:
+    def command(self, errand: CopyJob, folder: Path) -> Command | None:
         """Write the files it needs into the folder and give the command; nothing where it cannot do the work."""
 
 

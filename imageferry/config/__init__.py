@@ -1,31 +1,7 @@
-"""The configuration of a run: read, checked, and told all faults of at once."""
+"""The configuration of a run: read, checked, and every fault of it reported at once."""
 
-from imageferry.config.credentials import CredentialsError, NamedCredentials, StoredCredentials
-from imageferry.config.docker import CredentialHelperError, DockerCredentials
-from imageferry.config.environment import ELSEWHERE
-from imageferry.config.faults import ConfigurationError, Fault
+from imageferry.config.diagnostics import ConfigurationError, Diagnostic
+from imageferry.config.environment import UNKNOWN_ENVIRONMENT
 from imageferry.config.loading import Files, find_files, load, load_text
-from imageferry.config.models import OTHERS, Access, Configuration, Destination, Limits, RegistrySettings, Rule, Source
 
-__all__ = [
-    "ELSEWHERE",
-    "OTHERS",
-    "Access",
-    "Configuration",
-    "ConfigurationError",
-    "CredentialHelperError",
-    "CredentialsError",
-    "Destination",
-    "DockerCredentials",
-    "Fault",
-    "Files",
-    "Limits",
-    "NamedCredentials",
-    "RegistrySettings",
-    "Rule",
-    "Source",
-    "StoredCredentials",
-    "find_files",
-    "load",
-    "load_text",
-]
+__all__ = ["UNKNOWN_ENVIRONMENT", "ConfigurationError", "Diagnostic", "Files", "find_files", "load", "load_text"]

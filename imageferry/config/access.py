@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from imageferry.config.credentials import CredentialsError, StoredCredentials
 from imageferry.config.document import Document, KeyPath
-from imageferry.config.environment import ELSEWHERE, VariableError, whole_value
-from imageferry.config.keys import keyed_entries, normal_key
-from imageferry.config.models import Access
-from imageferry.config.shape import AccessShape, shaped
+from imageferry.config.environment import UNKNOWN_ENVIRONMENT, VariableError, expand_whole
+from imageferry.config.keys import keyed_entries
+from imageferry.config.schema import AccessSchema, validate
+from imageferry.credentials.named import CredentialsError, StoredCredentials
+from imageferry.model import RegistryAccess
+from imageferry.registry_key import normalize_key
 
 _FILES = ("ca_file", "client_cert", "client_key")
 
@@ -25,11 +26,11 @@ def read_access(
     environment: Mapping[str, str],
     folder: Path,
     credentials: StoredCredentials,
-) -> dict[str, Access]:
+) -> dict[str, RegistryAccess]:
     """Give the entries of the mapping at ``path`` by their normal keys; reports what is wrong with them."""
-    found: dict[str, Access] = {}
-    for inner, name in keyed_entries(document, path, normal_key, "username, password and such"):
-        shape = shaped(document, inner, AccessShape)
+    found: dict[str, RegistryAccess] = {}
+    for inner, name in keyed_entries(document, path, normalize_key, "username, password and such"):
+        shape = validate(document, inner, AccessSchema)
         if shape is not None:
             access = _Entry(document, inner, shape, environment, folder, credentials=credentials).read()
             found.setdefault(name, access)
@@ -43,7 +44,7 @@ class _Entry:
         self,
         document: Document,
         path: KeyPath,
-        shape: AccessShape,
+        shape: AccessSchema,
         environment: Mapping[str, str],
         folder: Path,
         *,
@@ -52,10 +53,10 @@ class _Entry:
         self._document, self._path, self._shape = document, path, shape
         self._environment, self._folder, self._credentials = environment, folder, credentials
 
-    def read(self) -> Access:
+    def read(self) -> RegistryAccess:
         """Fill in variables, find the files, and check what belongs together."""
         self._check_pairs()
-        own = Access(
+        own = RegistryAccess(
             username=self._secret("username"),
             password=self._secret("password"),
             identity_token=self._secret("identity_token"),
@@ -72,16 +73,16 @@ class _Entry:
         stored = self._stored(self._shape.credentials)
         return stored.model_copy(update={key: value for key, value in said.items() if value is not None})
 
-    def _stored(self, name: str) -> Access:
+    def _stored(self, name: str) -> RegistryAccess:
         """Give the stored credentials, once what they name is found to be there."""
         if not name:
             self._fault("credentials", "is empty: expected the name of stored credentials, or leave the key out")
-            return Access()
+            return RegistryAccess()
         try:
             stored = self._credentials(name)
         except CredentialsError as error:
             self._fault("credentials", str(error))
-            return Access()
+            return RegistryAccess()
         found: dict[str, Path] = {}
         for key in _FILES:
             path = getattr(stored, key)
@@ -115,7 +116,7 @@ class _Entry:
 
     def _value(self, key: str) -> str:
         try:
-            return whole_value(self._written(key), self._environment)
+            return expand_whole(self._written(key), self._environment)
         except VariableError as error:
             self._fault(key, str(error))
             return ""
@@ -135,7 +136,7 @@ class _Entry:
             return None
         path = self._folder / Path(value).expanduser()
         problem = _unreadable(path)
-        if problem and self._environment is not ELSEWHERE:
+        if problem and self._environment is not UNKNOWN_ENVIRONMENT:
             self._fault(
                 key,
                 f"{written!r} {problem}: expected a PEM file (a relative path starts at this file's folder)",

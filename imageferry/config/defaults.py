@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from imageferry.config.diagnostics import Diagnostic
 from imageferry.config.document import Document
-from imageferry.config.environment import ELSEWHERE
-from imageferry.config.faults import Fault
-from imageferry.config.keys import has_host_form
-from imageferry.config.shape import DefaultsShape, shaped
-from imageferry.errors import ReferenceError
+from imageferry.config.environment import UNKNOWN_ENVIRONMENT
+from imageferry.config.schema import DefaultsSchema, validate
+from imageferry.errors import InvalidReference
 from imageferry.reference import check_registry, check_repository
+from imageferry.registry_key import has_host_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +28,20 @@ def read_defaults(
     registry: str | None,
     namespace: str | None,
     environment: Mapping[str, str],
-) -> tuple[Defaults, list[Fault]]:
+) -> tuple[Defaults, list[Diagnostic]]:
     """Settle both: flag over environment over the file's ``defaults``; what is empty is not given.
 
     Faults of the file are reported there, those of a flag or a variable are given.
     """
-    shape: DefaultsShape | None = DefaultsShape()
+    shape: DefaultsSchema | None = DefaultsSchema()
     if isinstance(document.value, dict) and "defaults" in document.value:
-        shape = shaped(document, ("defaults",), DefaultsShape)
-    written = shape or DefaultsShape()
+        shape = validate(document, ("defaults",), DefaultsSchema)
+    written = shape or DefaultsSchema()
     settling = _Settling(document, environment, [], bad=shape is None)
     host = settling.settle("registry", registry, written.registry, _registry)
     path = settling.settle("namespace", namespace, written.namespace, _namespace)
     # There they may come from the environment.
-    unknown = host is None and environment is ELSEWHERE
+    unknown = host is None and environment is UNKNOWN_ENVIRONMENT
     return Defaults(host, path, settling.bad or unknown), settling.faults
 
 
@@ -51,7 +51,7 @@ class _Settling:
 
     document: Document
     environment: Mapping[str, str] = field(repr=False)
-    faults: list[Fault]
+    faults: list[Diagnostic]
     bad: bool
 
     def settle(self, key: str, flag: str | None, written: str | None, check: Callable[[str], str]) -> str | None:
@@ -63,15 +63,15 @@ class _Settling:
             return None
         try:
             return check(value)
-        except ReferenceError as error:
+        except InvalidReference as error:
             problem = str(error)
         self.bad = True
         if flag:
-            self.faults.append(Fault(f"--{key}", 0, 0, "", problem))
+            self.faults.append(Diagnostic(f"--{key}", 0, 0, "", problem))
         elif set_to:
             # The environment's values are never shown.
             such_as = "quay.io or x.example:5000" if key == "registry" else "team or team/mirror"
-            self.faults.append(Fault(f"${variable}", 0, 0, "", f"is not a {key}: expected such as {such_as}"))
+            self.faults.append(Diagnostic(f"${variable}", 0, 0, "", f"is not a {key}: expected such as {such_as}"))
         else:
             self.document.report(("defaults", key), problem)
         return None
@@ -80,7 +80,7 @@ class _Settling:
 def _registry(text: str) -> str:
     registry = check_registry(text)
     if not has_host_form(registry):
-        raise ReferenceError(f"{text!r} is not a registry's host: expected host or host:port, such as quay.io")
+        raise InvalidReference(f"{text!r} is not a registry's host: expected host or host:port, such as quay.io")
     return registry
 
 

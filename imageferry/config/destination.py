@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from imageferry.config.defaults import Defaults
-from imageferry.config.environment import ELSEWHERE, VariableError, filled_in, has_variables
-from imageferry.config.models import Destination, Source
-from imageferry.config.source import Item, RuleError, refuse_scheme, repeat_free_tags, split_items
+from imageferry.config.environment import UNKNOWN_ENVIRONMENT, VariableError, expand, has_variables
+from imageferry.config.source import Item, RuleError, refuse_duplicate_tags, refuse_scheme, split_items
 from imageferry.errors import ImageferryError
+from imageferry.model import Destination, Source
 from imageferry.reference import Reference, split_repository
 
 
@@ -27,10 +27,10 @@ def parse_destination(
         return _default(source, defaults)
     if not has_variables(text):
         return _parse(text, source)
-    if environment is ELSEWHERE:
+    if environment is UNKNOWN_ENVIRONMENT:
         return None
     try:
-        return _parse(filled_in(text, environment), source)
+        return _parse(expand(text, environment), source)
     except VariableError:
         raise
     except ImageferryError:
@@ -78,7 +78,7 @@ def _targets(items: list[Item], source: Source) -> tuple[str, ...]:
                 f"or give {len(source.items)}",
             )
         raise RuleError(f"has {len(items)} tags for the source's {len(source.items)}: expected as many, or none")
-    repeat_free_tags(items)
+    refuse_duplicate_tags(items)
     return tuple(_target(item, copied) for item, copied in zip(items, source.items, strict=True))
 
 

@@ -14,14 +14,14 @@ _BRACED = re.compile(rf"\$\{{({_NAME})\}}")
 
 
 #: The environment of another machine, of which nothing is known here: for a configuration that is checked to be stored.
-ELSEWHERE: Mapping[str, str] = MappingProxyType({})
+UNKNOWN_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
 class VariableError(ImageferryError):
     """A variable that is named is not set. Names it, and never shows a value."""
 
 
-def whole_value(text: str, environment: Mapping[str, str]) -> str:
+def expand_whole(text: str, environment: Mapping[str, str]) -> str:
     """Give the variable's value if the text is wholly ``$NAME`` or ``${NAME}``, else the text.
 
     Gives nothing for a variable ``ELSEWHERE``. Raises ``VariableError`` for one that is not set, or set to nothing.
@@ -29,7 +29,7 @@ def whole_value(text: str, environment: Mapping[str, str]) -> str:
     found = _WHOLE.fullmatch(text)
     if found is None:
         return text
-    if environment is ELSEWHERE:
+    if environment is UNKNOWN_ENVIRONMENT:
         return ""
     name = found["braced"] or found["bare"]
     # A bare name may be a password that begins with $: it is shown only if it looks like a variable's.
@@ -47,7 +47,7 @@ def has_variables(text: str) -> bool:
     return _BRACED.search(text) is not None
 
 
-def filled_in(text: str, environment: Mapping[str, str]) -> str:
+def expand(text: str, environment: Mapping[str, str]) -> str:
     """Give the text with every ``${NAME}`` replaced; raises ``VariableError`` with all that are not set."""
     missing = sorted({name for name in _BRACED.findall(text) if name not in environment})
     if missing:

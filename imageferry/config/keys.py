@@ -1,42 +1,11 @@
-"""The keys of ``auth`` and ``registries``: registries, or namespaces in them, as people and docker write them."""
+"""The keys of ``auth`` and ``registries``: registries, or namespaces in them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
-from imageferry.config.document import Document, KeyPath, kind
-from imageferry.errors import ReferenceError
-from imageferry.reference import DOCKER_HUB, check_registry, check_repository
-
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
-
-
-def normal_key(text: str) -> str:
-    """Give ``registry`` or ``registry/namespace`` for a key as people and docker write it.
-
-    Takes ``quay.io``, ``quay.io/team/``, ``https://index.docker.io/v1/``; raises ``ReferenceError``.
-    """
-    rest = _SCHEME.sub("", text.strip(), count=1)
-    host, _, namespace = rest.rstrip("/").partition("/")
-    if not host:
-        raise ReferenceError("the registry is missing: expected registry or registry/namespace, such as quay.io/team")
-    if "@" in host:
-        raise ReferenceError("a registry has no user name in it: use the keys username and password")
-    registry = check_registry(host)
-    if not has_host_form(registry):
-        raise ReferenceError(
-            f"{host!r} is not a registry's host: it has no . and no port ({DOCKER_HUB}/{host}?)",
-        )
-    # "/v1/" is the API of the old registry, which docker login writes after the host.
-    if not namespace or (namespace in ("v1", "v2") and (rest != text.strip() or registry == DOCKER_HUB)):
-        return registry
-    return f"{registry}/{check_repository(namespace)}"
-
-
-def has_host_form(registry: str) -> bool:
-    """Whether a reference that begins with this reads it as a registry."""
-    return "." in registry or ":" in registry or registry == "localhost"
+from imageferry.config.document import Document, KeyPath, type_name
+from imageferry.errors import InvalidReference
 
 
 def keyed_entries(
@@ -49,14 +18,14 @@ def keyed_entries(
     """
     entries = document.at(path)
     if not isinstance(entries, dict):
-        document.report(path, f"is {kind(entries)}: expected a mapping of registries to {holding}")
+        document.report(path, f"is {type_name(entries)}: expected a mapping of registries to {holding}")
         return
     written: dict[str, str] = {}
     for key in entries:
         inner = (*path, key)
         try:
             name = naming(key)
-        except ReferenceError as error:
+        except InvalidReference as error:
             document.report(inner, str(error), at_key=True)
             name = ""
         if name and name in written:

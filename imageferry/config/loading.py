@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from imageferry.config.access import read_access
-from imageferry.config.credentials import StoredCredentials, no_credentials
 from imageferry.config.defaults import Defaults, read_defaults
-from imageferry.config.document import SIZE_LIMIT, Document, KeyPath, read_document
-from imageferry.config.faults import ConfigurationError, Fault
-from imageferry.config.models import Access, Configuration, RegistrySettings, Rule
+from imageferry.config.diagnostics import ConfigurationError, Diagnostic
+from imageferry.config.document import Document, KeyPath
 from imageferry.config.registries import read_registries
 from imageferry.config.rules import read_rules
-from imageferry.config.shape import FileShape, shaped
+from imageferry.config.schema import FileSchema, validate
+from imageferry.config.text.read import SIZE_LIMIT, read_document
+from imageferry.credentials.named import StoredCredentials, no_credentials
+from imageferry.model import Configuration, RegistryAccess, RegistrySettings, Rule
 
 _FOUND_BY_ITSELF = ("config.json", "config.yaml", "config.yml")
 
@@ -99,7 +100,7 @@ def load_text(
 
 
 def _usage(flag: str, problem: str) -> ConfigurationError:
-    return ConfigurationError([Fault(flag, 0, 0, "", problem)])
+    return ConfigurationError([Diagnostic(flag, 0, 0, "", problem)])
 
 
 @dataclass
@@ -110,10 +111,10 @@ class _Loader:
     namespace: str | None
     environment: Mapping[str, str] = field(repr=False)
     credentials: StoredCredentials
-    access: dict[str, Access] = field(default_factory=dict)
+    access: dict[str, RegistryAccess] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     registries: dict[str, RegistrySettings] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Diagnostic] = field(default_factory=list)
     _registries_of: str = ""
 
     def configuration(self) -> Configuration:
@@ -129,7 +130,7 @@ class _Loader:
     def add(self, document: Callable[[], Document], folder: Path, then: Callable[[Document, Path], None]) -> None:
         """Hand a document on, unless it cannot be read, and take its faults."""
         try:
-            with _uncollected():
+            with _gc_paused():
                 found = document()
                 if not found.broken:
                     then(found, folder)
@@ -140,7 +141,7 @@ class _Loader:
 
     def add_file(self, document: Document, folder: Path) -> None:
         """Take what a file with ``auth``, ``registries``, ``defaults`` and ``images`` holds."""
-        shaped(document, (), FileShape)
+        validate(document, (), FileSchema)
         if not isinstance(document.value, dict):
             return
         if "auth" in document.value:
@@ -196,7 +197,7 @@ class _Loader:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """Pause the garbage collector: going over 100,000 nodes again and again took a third of the time."""
     was_on = gc.isenabled()
     gc.disable()
@@ -225,12 +226,12 @@ def _bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)
     except OSError as error:
-        raise ConfigurationError([Fault(str(path), 0, 0, "", _why(error))]) from None
+        raise ConfigurationError([Diagnostic(str(path), 0, 0, "", _why(error))]) from None
     except ValueError:
-        raise ConfigurationError([Fault(str(path), 0, 0, "", "is not a path")]) from None
+        raise ConfigurationError([Diagnostic(str(path), 0, 0, "", "is not a path")]) from None
     if len(data) > SIZE_LIMIT:
         problem = f"is larger than {SIZE_LIMIT >> 20} MiB: expected a configuration"
-        raise ConfigurationError([Fault(str(path), 0, 0, "", problem)])
+        raise ConfigurationError([Diagnostic(str(path), 0, 0, "", problem)])
     return data
 
 

@@ -7,19 +7,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from imageferry.config.document import Document, KeyPath, Number, kind
-from imageferry.config.keys import keyed_entries, normal_key
-from imageferry.config.models import OTHERS, RegistrySettings
-from imageferry.config.shape import RegistryShape, shaped
-from imageferry.errors import ImageferryError, ReferenceError
+from imageferry.config.document import Document, KeyPath, Number, type_name
+from imageferry.config.keys import keyed_entries
+from imageferry.config.schema import RegistrySchema, validate
+from imageferry.errors import ImageferryError, InvalidReference
+from imageferry.model import ANY_REGISTRY, RegistrySettings
+from imageferry.registry_key import ECR_HOST, normalize_key
 
 #: What is more, or slower, than any registry: an error of writing rather than a limit.
 REQUESTS_MOST = 1000
 RATE_LEAST, RATE_MOST = 0.001, 100_000.0
 BANDWIDTH_LEAST, BANDWIDTH_MOST = 1000, 10**13
-
-#: The private registry of an AWS account in one region, which makes no repository on push.
-ECR_HOST = re.compile(r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
 _BANDWIDTH = re.compile(r"(?P<figure>[0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?P<unit>[kKmMgG]i?B|B)?(?:/s)?")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -35,7 +33,7 @@ class LimitError(ImageferryError, ValueError):
     """A text is not a limit. Says what was expected."""
 
 
-def bandwidth(text: str) -> int:
+def parse_bandwidth(text: str) -> int:
     """Read ``50MiB/s``, ``2.5 MB`` or ``1000000`` as bytes a second. Raises ``LimitError``.
 
     Units are kB, MB and GB (powers of 1000), KiB, MiB and GiB (of 1024), with or without ``/s``; bits are none.
@@ -54,7 +52,7 @@ def read_registries(document: Document, path: KeyPath) -> dict[str, RegistrySett
     """Give the entries of the mapping at ``path`` by registry (``*``: all others); reports what is wrong with them."""
     found: dict[str, RegistrySettings] = {}
     for inner, name in keyed_entries(document, path, _host, "requests, bandwidth and such"):
-        if shaped(document, inner, RegistryShape) is not None:
+        if validate(document, inner, RegistrySchema) is not None:
             found.setdefault(name, _settings(document, inner, document.at(inner)))
             _refuse_creation(document, inner, name, found[name])
     return found
@@ -65,7 +63,7 @@ def _refuse_creation(document: Document, path: KeyPath, name: str, settings: Reg
     if not settings.create_repositories:
         return
     inner = (*path, "create_repositories")
-    if name != OTHERS and not ECR_HOST.fullmatch(name):
+    if name != ANY_REGISTRY and not ECR_HOST.fullmatch(name):
         document.report(inner, "is for Amazon ECR (…dkr.ecr.REGION.amazonaws.com): leave it out for other registries")
     elif importlib.util.find_spec("botocore") is None:
         document.report(inner, "needs botocore, which is not installed: pip install 'imageferry[ecr]'")
@@ -73,11 +71,11 @@ def _refuse_creation(document: Document, path: KeyPath, name: str, settings: Reg
 
 def _host(key: str) -> str:
     """Give the normal form of a key: a whole registry, since that is what counts requests."""
-    if key == OTHERS:
+    if key == ANY_REGISTRY:
         return key
-    host, _, namespace = normal_key(key).partition("/")
+    host, _, namespace = normalize_key(key).partition("/")
     if namespace:
-        raise ReferenceError(f"settings are those of a whole registry: expected {host}")
+        raise InvalidReference(f"settings are those of a whole registry: expected {host}")
     return host
 
 
@@ -88,7 +86,7 @@ def _settings(document: Document, path: KeyPath, entry: dict[str, Any]) -> Regis
         value = entry[key]
         if not isinstance(value, Number) and not (units and isinstance(value, str)):
             quoted = ", without quotes" if isinstance(value, str) else ""
-            document.report((*path, key), f"is {kind(value)}: expected {expected}{quoted}, or leave the key out")
+            document.report((*path, key), f"is {type_name(value)}: expected {expected}{quoted}, or leave the key out")
             return None
         try:
             return of(value.text if isinstance(value, Number) else value)
@@ -99,7 +97,7 @@ def _settings(document: Document, path: KeyPath, entry: dict[str, Any]) -> Regis
     return RegistrySettings(
         requests=read("requests", _REQUESTS, _requests),
         requests_per_second=read("requests_per_second", _RATE, _rate),
-        bandwidth=read("bandwidth", _BYTES, bandwidth, units=True),
+        bandwidth=read("bandwidth", _BYTES, parse_bandwidth, units=True),
         foreign_layers=entry.get("foreign_layers"),
         create_repositories=entry.get("create_repositories"),
     )

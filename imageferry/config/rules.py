@@ -8,11 +8,11 @@ from typing import Any
 
 from imageferry.config.defaults import Defaults
 from imageferry.config.destination import parse_destination
-from imageferry.config.document import Document, KeyPath, kind
-from imageferry.config.models import Destination, Rule, Source
-from imageferry.config.shape import EntryShape, shaped, wrong_type
+from imageferry.config.document import Document, KeyPath, type_name
+from imageferry.config.schema import EntrySchema, validate, wrong_type
 from imageferry.config.source import parse_source
 from imageferry.errors import ImageferryError
+from imageferry.model import Destination, Rule, Source
 from imageferry.reference import Reference
 from imageferry.selection import Platform, PlatformFilter
 
@@ -29,7 +29,7 @@ def read_rules(
     images = document.at(path)
     reader = _Reader(document, defaults, environment)
     if not isinstance(images, (dict, list)):
-        document.report(path, f"is {kind(images)}: expected {_FORMS}")
+        document.report(path, f"is {type_name(images)}: expected {_FORMS}")
     elif not images:
         document.report(path, f"is empty: expected {_FORMS}")
     elif isinstance(images, dict):
@@ -52,7 +52,7 @@ class _Reader:
 
     def add_entry(self, path: KeyPath) -> None:
         """Add a rule in the form with options."""
-        entry = shaped(self._document, path, EntryShape)
+        entry = validate(self._document, path, EntrySchema)
         if entry is None:
             return
         if not isinstance(entry.source, str):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from imageferry.config.models import Source
 from imageferry.errors import ImageferryError
+from imageferry.model import Source
 from imageferry.reference import Reference, check_digest, check_tag, split_repository
 from imageferry.selection import TagPattern
 
@@ -97,12 +97,12 @@ def _repository(text: str) -> Reference:
 
 
 def _refuse_repeats(items: list[Item]) -> None:
-    repeat_free_tags(items)
+    refuse_duplicate_tags(items)
     if sum(1 for each in items if each.digest) > 1:
         raise RuleError("there is more than one digest: expected one at most; give each a rule of its own")
 
 
-def repeat_free_tags(items: list[Item]) -> None:
+def refuse_duplicate_tags(items: list[Item]) -> None:
     """Raise ``RuleError`` for a tag given twice."""
     seen: set[str] = set()
     for each in items:

@@ -1,1 +1,1 @@
-"""What is to be copied, and how. ``Ferry`` in ``ferry`` is the way in."""
+"""What is to be copied, and how. ``Ferry`` in ``engine`` is the way in."""

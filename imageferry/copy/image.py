@@ -9,43 +9,43 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from imageferry.concurrency import for_each
-from imageferry.copy import tree
+from imageferry.copy import manifest_contents
 from imageferry.copy.errors import DeliveryError
-from imageferry.copy.platforms import Chosen, choose
-from imageferry.copy.tree import MANIFEST_TYPES, blobs, children, descriptor, foreign_layers, read_child
+from imageferry.copy.manifest_contents import MANIFEST_TYPES, blobs, children, descriptor, foreign_layers, read_child
+from imageferry.copy.platforms import FilteredImage, filter_platforms
 from imageferry.errors import ImageferryError
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Manifest, Repository
-from imageferry.registry.errors import BadAnswer, NotFound
-from imageferry.report import ImageOutcome, Outcome
+from imageferry.registry.errors import InvalidResponse, NotFound
+from imageferry.report.outcomes import ImageOutcome, Outcome
 
 if TYPE_CHECKING:
-    from imageferry.copy.ferry import Ferry
-    from imageferry.copy.plan import Work
+    from imageferry.copy.engine import Engine
+    from imageferry.copy.job import CopyJob
 
 #: Children and blobs of one image that are dealt with at the same time.
-AT_ONCE = 16
+CONTENTS_AT_ONCE = 16
 
 
-async def copy_image(ferry: Ferry, work: Work) -> None:
+async def copy_image(engine: Engine, work: CopyJob) -> None:
     """Copy one image to the destinations of ``work`` that do not have it yet, and note the outcome of each.
 
     Raises ``DeliveryError`` for the destinations that failed; nothing is noted for these, so that the work can be
     done again for them alone.
     """
     begun = time.monotonic()
-    remaining = [place for place in work.destinations if place not in work.settled]
+    remaining = [place for place in work.destinations if place not in work.finished]
     try:
-        source = await ferry.source(work.source)
+        source = await engine.source(work.source)
         root = await source.manifests.get(work.source.target)
-        chosen = await choose(root, source, work.platforms)
+        chosen = await filter_platforms(root, source, work.platforms)
     except ImageferryError as error:
         raise DeliveryError(f"image {work.source}", {str(place): error for place in remaining}) from None
     if chosen.root is None:
         for place in remaining:
-            ferry.settle(work, place, ImageOutcome(source=work.name, destination=str(place), outcome=Outcome.SKIPPED))
+            engine.settle(work, place, ImageOutcome(source=work.name, destination=str(place), outcome=Outcome.SKIPPED))
         return
-    placing = _Placing(ferry, source, chosen)
+    placing = _ImageCopy(engine, source, chosen)
     await placing.open(remaining)
     places = placing.alive()
     await placing.place(chosen.root, 0, places)
@@ -60,16 +60,16 @@ async def copy_image(ferry: Ferry, work: Work) -> None:
                 bytes=placing.sent[key],
                 seconds=round(time.monotonic() - begun, 3),
             )
-            ferry.settle(work, place, outcome)
+            engine.settle(work, place, outcome)
     if placing.failures:
         raise DeliveryError(f"image {work.source}", placing.failures)
 
 
-class _Placing:
+class _ImageCopy:
     """An image on its way. A destination that fails drops out, and the others go on."""
 
-    def __init__(self, ferry: Ferry, source: Repository, chosen: Chosen) -> None:
-        self._ferry = ferry
+    def __init__(self, engine: Engine, source: Repository, chosen: FilteredImage) -> None:
+        self._ferry = engine
         self._source = source
         self._made = chosen.made
         self._read = 0
@@ -95,10 +95,14 @@ class _Placing:
         try:
             if manifest.is_index:
                 entries = children(manifest, depth)
-                await for_each(entries, AT_ONCE, lambda entry: self._place_entry(manifest, entry, depth + 1, keys))
+                await for_each(
+                    entries, CONTENTS_AT_ONCE, lambda entry: self._place_entry(manifest, entry, depth + 1, keys)
+                )
             else:
-                await for_each(blobs(manifest), AT_ONCE, lambda blob: self._deliver(blob, keys))
-                await for_each(foreign_layers(manifest), AT_ONCE, lambda layer: self._deliver_foreign(layer, keys))
+                await for_each(blobs(manifest), CONTENTS_AT_ONCE, lambda blob: self._deliver(blob, keys))
+                await for_each(
+                    foreign_layers(manifest), CONTENTS_AT_ONCE, lambda layer: self._deliver_foreign(layer, keys)
+                )
         except ImageferryError as error:
             # What cannot be read fails every destination that needs it.
             self._fail(keys, error)
@@ -117,9 +121,9 @@ class _Placing:
             if not lacking:
                 return
             self._read += 1
-            if self._read > tree.MANIFESTS_LIMIT:
-                reason = f"it has more than {tree.MANIFESTS_LIMIT:,} manifests"
-                raise BadAnswer(f"copy manifest {index.digest}", reason, advice="the image is damaged or hostile")
+            if self._read > manifest_contents.MANIFESTS_LIMIT:
+                reason = f"it has more than {manifest_contents.MANIFESTS_LIMIT:,} manifests"
+                raise InvalidResponse(f"copy manifest {index.digest}", reason, advice="the image is damaged or hostile")
             try:
                 manifest = self._made.get(child.digest) or await read_child(self._source, entry)
             except NotFound:
@@ -155,7 +159,7 @@ class _Placing:
         if self._ferry.options.force or holdings.was_empty(place):
             return False
         try:
-            there = await place.manifests.describe(digest) is not None
+            there = await place.manifests.head(digest) is not None
         except ImageferryError as error:
             if error.transient:
                 self._fail([key], error)

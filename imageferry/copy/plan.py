@@ -4,86 +4,60 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imageferry.concurrency import for_each
-from imageferry.config.models import Destination, Rule
-from imageferry.copy.platforms import choose
-from imageferry.errors import ImageferryError, ReferenceError
+from imageferry.copy.job import CopyJob
+from imageferry.copy.platforms import filter_platforms
+from imageferry.errors import ImageferryError, InvalidReference
+from imageferry.model import Destination, Rule
 from imageferry.reference import Reference, check_tag
 from imageferry.registry import Descriptor
-from imageferry.registry.errors import BadAnswer, LoginFailed, NotFound, RegistryError
+from imageferry.registry.errors import InvalidResponse, LoginFailed, NotFound, RegistryError
 from imageferry.registry.manifests import INDEX_TYPES
 from imageferry.registry.tags import PAGE
-from imageferry.report import ImageOutcome, Outcome
-from imageferry.selection import PlatformFilter
+from imageferry.report.outcomes import ImageOutcome, Outcome
 
 if TYPE_CHECKING:
-    from imageferry.copy.ferry import Ferry
+    from imageferry.copy.engine import Engine
 
 #: Images of one rule that are compared at the same time; the registries' own limits lie below.
-AT_ONCE = 32
+IMAGES_COMPARED_AT_ONCE = 32
 
 
-@dataclass(slots=True)
-class Work:
-    """One image to copy: its source, and the destinations that lack it. ``settled`` are those that are done."""
-
-    source: Reference
-    destinations: tuple[Reference, ...]
-    platforms: PlatformFilter
-    settled: set[Reference] = field(default_factory=set)
-
-    @property
-    def name(self) -> str:
-        """The source as it is reported."""
-        return str(self.source)
-
-    @property
-    def label(self) -> str:
-        """The source within its rule: its tag, or its digest where it has no tag."""
-        return self.source.tag or self.source.target
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether every destination is done, well or badly."""
-        return self.settled.issuperset(self.destinations)
-
-
-async def plan_rule(ferry: Ferry, rule: Rule) -> list[Work]:
+async def plan_rule(engine: Engine, rule: Rule) -> list[CopyJob]:
     """Compare a rule's images with its destinations; note those that are up to date, skipped or cannot be compared.
 
     Gives what is left to copy. Never raises: a rule that cannot be planned costs itself alone.
     """
-    planning = _Planning(ferry, rule)
+    planning = _Planning(engine, rule)
     try:
         items = await planning.items()
     except Exception as error:
         # Whatever it is, the other rules go on.
-        fail_rule(ferry, rule, error)
+        fail_rule(engine, rule, error)
         return []
-    ferry.outcomes.expected += len(items) * len(rule.destinations)
+    engine.outcomes.planned += len(items) * len(rule.destinations)
     await planning.look_up_destinations(len(items))
-    await for_each(items, AT_ONCE, planning.compare)
+    await for_each(items, IMAGES_COMPARED_AT_ONCE, planning.compare)
     return [planning.found[source] for source, _ in items if source in planning.found]
 
 
-def fail_rule(ferry: Ferry, rule: Rule, error: BaseException) -> None:
+def fail_rule(engine: Engine, rule: Rule, error: BaseException) -> None:
     """Note a rule that has no plan as failed, as it is written: what is run again is the whole of it."""
-    ferry.outcomes.expected += len(rule.destinations)
+    engine.outcomes.planned += len(rule.destinations)
     for written in rule.written or tuple(str(place.repository) for place in rule.destinations):
-        ferry.note_failure(rule.name, written, rule.platforms, error)
+        engine.note_failure(rule.name, written, rule.platforms, error)
 
 
 class _Planning:
     """One rule that is being planned."""
 
-    def __init__(self, ferry: Ferry, rule: Rule) -> None:
-        self._ferry = ferry
+    def __init__(self, engine: Engine, rule: Rule) -> None:
+        self._ferry = engine
         self._rule = rule
-        self._platforms = rule.platforms or ferry.options.platforms
-        self.found: dict[Reference, Work] = {}
+        self._platforms = rule.platforms or engine.options.platforms
+        self.found: dict[Reference, CopyJob] = {}
         #: For a destination, its tags where all of them are known.
         self._tags: dict[str, frozenset[str]] = {}
 
@@ -114,7 +88,7 @@ class _Planning:
             if lacking and self._ferry.options.dry_run:
                 await self._announce(source, lacking)
             elif lacking:
-                self.found[source] = Work(source, tuple(lacking), self._platforms)
+                self.found[source] = CopyJob(source, tuple(lacking), self._platforms)
         except Exception as error:
             # Whatever it is, the other images go on.
             for place in places:
@@ -160,7 +134,7 @@ class _Planning:
         if described is None or described.media_type not in INDEX_TYPES or not self._platforms:
             return described.digest if described else None
         repository = await self._ferry.source(source)
-        chosen = await choose(await repository.manifests.get(described.digest), repository, self._platforms)
+        chosen = await filter_platforms(await repository.manifests.get(described.digest), repository, self._platforms)
         return chosen.root.digest if chosen.root else None
 
     async def _describe(self, place: Reference) -> Descriptor | None:
@@ -170,7 +144,7 @@ class _Planning:
             return None
         repository = await self._ferry.destination(place)
         try:
-            return await repository.manifests.describe(place.target)
+            return await repository.manifests.head(place.target)
         except LoginFailed:
             raise
         except RegistryError as error:
@@ -202,7 +176,7 @@ class _Planning:
         try:
             repository = await self._ferry.source(source)
             root = await repository.manifests.get(source.target) if self._platforms else None
-            chosen = (await choose(root, repository, self._platforms)).root if root else None
+            chosen = (await filter_platforms(root, repository, self._platforms)).root if root else None
             described = chosen.descriptor if chosen else await self._ferry.describe(source)
             if described is None:
                 # Some answer 404 to every HEAD, though GET works.
@@ -228,5 +202,5 @@ def _target(destination: Destination, source: Reference, number: int) -> Referen
 def _checked(tag: str, repository: Reference) -> str:
     try:
         return check_tag(tag)
-    except ReferenceError as error:
-        raise BadAnswer(f"list tags of {repository}", str(error)) from None
+    except InvalidReference as error:
+        raise InvalidResponse(f"list tags of {repository}", str(error)) from None

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from imageferry.copy.tree import children, read_child
+from imageferry.copy.manifest_contents import children, read_child
 from imageferry.reference import check_digest
 from imageferry.registry import Manifest, Repository
-from imageferry.registry.errors import BadAnswer
+from imageferry.registry.errors import InvalidResponse
 from imageferry.registry.manifests import INDEX_TYPES, MANIFEST_LIMIT, SCHEMA1_TYPES
 from imageferry.selection import PlatformFilter
 
@@ -18,28 +18,28 @@ CONFIG_TYPES = frozenset({"application/vnd.oci.image.config.v1+json", "applicati
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class FilteredImage:
     """What is left of an image: its root (None: nothing), and the indexes made anew, by digest."""
 
     root: Manifest | None
     made: dict[str, Manifest] = field(default_factory=dict)
 
 
-async def choose(manifest: Manifest, source: Repository, wanted: PlatformFilter) -> Chosen:
+async def filter_platforms(manifest: Manifest, source: Repository, wanted: PlatformFilter) -> FilteredImage:
     """Leave out what the filter does not take.
 
     An index keeps the children that match, in their order, and an index within it likewise; where nothing is left
     out, it stays the bytes that it was. A single image is judged by its config blob. Raises ``RegistryError``.
     """
     if not wanted:
-        return Chosen(manifest)
+        return FilteredImage(manifest)
     if manifest.is_index:
-        choosing = _Choosing(source, wanted)
-        return Chosen(await choosing.left_of(manifest, depth=0), choosing.made)
-    return Chosen(manifest if wanted.takes(await _platform(manifest, source)) else None)
+        choosing = _IndexFilter(source, wanted)
+        return FilteredImage(await choosing.left_of(manifest, depth=0), choosing.made)
+    return FilteredImage(manifest if wanted.takes(await _platform(manifest, source)) else None)
 
 
-class _Choosing:
+class _IndexFilter:
     """One image that is being filtered. An index that others name again is read and judged once."""
 
     def __init__(self, source: Repository, wanted: PlatformFilter) -> None:
@@ -71,7 +71,7 @@ class _Choosing:
         try:
             body = json.dumps({**index.document, "manifests": kept}, separators=(",", ":")).encode()
         except RecursionError:
-            raise BadAnswer(f"filter index {index.digest}", "it is nested too deep to be written anew") from None
+            raise InvalidResponse(f"filter index {index.digest}", "it is nested too deep to be written anew") from None
         made = Manifest.of(body, index.media_type)
         self.made[made.digest] = made
         return made
@@ -98,5 +98,5 @@ async def _platform(manifest: Manifest, source: Repository) -> dict[str, Any] | 
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError):
         platform = None
     if not isinstance(platform, dict):
-        raise BadAnswer(f"read the platform of {source.name}@{manifest.digest}", "its config names none")
+        raise InvalidResponse(f"read the platform of {source.name}@{manifest.digest}", "its config names none")
     return platform

@@ -9,10 +9,10 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from imageferry.copy.patience import Patience
+from imageferry.copy.retry_budget import RetryBudget
 from imageferry.registry import Descriptor, Repository
-from imageferry.registry.errors import BadAnswer, DigestMismatch, RegistryError, Unreachable
-from imageferry.words import short
+from imageferry.registry.errors import DigestMismatch, InvalidResponse, RegistryError, Unreachable
+from imageferry.text import short_digest
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 BREAKS_IN_A_ROW = 3
 
 #: The least distance (bytes) of two states of the hash that are kept, and the most that are kept for one blob.
-MARK_SPACING = 1024 * 1024
-MARKS = 4096
+CHECKPOINT_SPACING = 1024 * 1024
+CHECKPOINTS = 4096
 
 
-class Marks:
+class HashCheckpoints:
     """States of a blob's hash on the way, from which a later reading goes on in the middle of the blob."""
 
     def __init__(self, blob: Descriptor) -> None:
-        self._spacing = max(MARK_SPACING, blob.size // MARKS)
+        self._spacing = max(CHECKPOINT_SPACING, blob.size // CHECKPOINTS)
         self._positions = [0]
         self._states = [hashlib.new(blob.digest.partition(":")[0])]
 
@@ -57,13 +57,13 @@ class BlobReader:
     """
 
     def __init__(
-        self, places: Sequence[Repository], blob: Descriptor, begin: int = 0, marks: Marks | None = None
+        self, places: Sequence[Repository], blob: Descriptor, begin: int = 0, marks: HashCheckpoints | None = None
     ) -> None:
         self._place, *self._further = places
         self._blob = blob
-        self._marks = marks or Marks(blob)
+        self._marks = marks or HashCheckpoints(blob)
         self.position, self._hash = self._marks.back_to(begin)
-        self._patience = Patience(BREAKS_IN_A_ROW, self.position)
+        self._patience = RetryBudget(BREAKS_IN_A_ROW, self.position)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Give the blob's bytes in order; the last of them only when they are all there and hash to the digest.
@@ -111,7 +111,7 @@ class BlobReader:
             if not self._further:
                 raise error
             self._place = self._further.pop(0)
-            self._patience = Patience(BREAKS_IN_A_ROW, self.position)
+            self._patience = RetryBudget(BREAKS_IN_A_ROW, self.position)
         logger.info("%s; going on at byte %d of %s", error, self.position, self._place.name)
         await self._patience.pause()
 
@@ -119,7 +119,7 @@ class BlobReader:
         async with self._place.blobs.open(self._blob.digest, offset) as answer:
             begins = answer.headers.get("content-range", f"bytes {offset}-")
             if answer.status_code == 206 and not begins.startswith(f"bytes {offset}-"):
-                raise BadAnswer(self._action, f"asked for byte {offset} on, {self._place.host} gave {begins}")
+                raise InvalidResponse(self._action, f"asked for byte {offset} on, {self._place.host} gave {begins}")
             # A registry that does not know ranges starts anew: what is known already is passed over.
             known = offset if answer.status_code == 200 else 0
             with self._place.endpoint.in_words(self._action):
@@ -132,7 +132,7 @@ class BlobReader:
 
     @property
     def _action(self) -> str:
-        return f"read blob {short(self._blob.digest)} of {self._place.name}"
+        return f"read blob {short_digest(self._blob.digest)} of {self._place.name}"
 
     def _refuse(self, reason: str) -> NoReturn:
         raise DigestMismatch(self._action, reason, advice="the source's storage is damaged: push the image there again")

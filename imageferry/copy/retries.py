@@ -19,18 +19,18 @@ DELAYS = [2.0, 10.0, 30.0]
 JITTER = 0.3
 
 
-def may_heal(error: object) -> bool:
+def is_transient(error: object) -> bool:
     """Whether another attempt may succeed: not for a refusal, a missing image or a bad digest (or a fault of ours)."""
     return isinstance(error, ImageferryError) and error.transient
 
 
-async def retried(work: Callable[[], Awaitable[None]], retries: int) -> None:
+async def retry_transient(work: Callable[[], Awaitable[None]], retries: int) -> None:
     """Do the work, with ``retries`` more attempts where one may succeed. Raises the error of the last."""
     delays: list[wait_base] = [wait_fixed(delay) + wait_random(0, delay * JITTER) for delay in DELAYS]
     attempts = AsyncRetrying(
         stop=stop_after_attempt(retries + 1),
         wait=wait_chain(*delays),
-        retry=retry_if_exception(may_heal),
+        retry=retry_if_exception(is_transient),
         before_sleep=_log_pause,
         reraise=True,
     )

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from imageferry.copy.errors import DeliveryError
-from imageferry.copy.outlet import Outlet
-from imageferry.copy.reader import BlobReader, Marks
+from imageferry.copy.reader import BlobReader, HashCheckpoints
+from imageferry.copy.upload_stream import UploadStream
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
 from imageferry.registry.errors import NotFound
 from imageferry.registry.uploads import Upload
-from imageferry.report import Outcomes
-from imageferry.words import short
+from imageferry.report.outcomes import Outcomes
+from imageferry.text import short_digest
 
 #: Blobs up to this size (bytes) are held in memory and sent in one request, which can be tried again by itself.
 WHOLE_LIMIT = 512 * 1024
@@ -23,7 +23,7 @@ WHOLE_LIMIT = 512 * 1024
 Sessions = dict[tuple[str, str], Upload]
 
 
-class Transfer:
+class BlobTransfer:
     """Moves one blob, from the first of ``places`` that gives it.
 
     ``sessions`` has the upload sessions that refused mounts have left, and is drained of them.
@@ -52,7 +52,7 @@ class Transfer:
         except ImageferryError as error:
             self._failures |= {destination.name: error for destination in destinations}
         finally:
-            self._outcomes.under_way.pop(self._blob.digest, None)
+            self._outcomes.active_blobs.pop(self._blob.digest, None)
         if self._failures:
             raise DeliveryError(f"blob {self._blob.digest}", self._failures)
 
@@ -62,7 +62,7 @@ class Transfer:
             source = self._places[-1]
             size = await source.blobs.size(self._blob.digest)
             if size is None or size < 0:
-                raise NotFound(f"read blob {short(self._blob.digest)} of {source.name}", "it is not there")
+                raise NotFound(f"read blob {short_digest(self._blob.digest)} of {source.name}", "it is not there")
             self._blob = replace(self._blob, size=size)
 
     async def _whole(self, destinations: Sequence[Repository]) -> None:
@@ -84,8 +84,8 @@ class Transfer:
 
         So none waits for another to recover, and what one of them has got is read there and not at the source again.
         """
-        marks, places = Marks(self._blob), {destination.name: destination for destination in destinations}
-        outlets: dict[str, Outlet] = {}
+        marks, places = HashCheckpoints(self._blob), {destination.name: destination for destination in destinations}
+        outlets: dict[str, UploadStream] = {}
         try:
             await self._open(destinations, outlets)
             while outlets:
@@ -102,30 +102,30 @@ class Transfer:
         finally:
             await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
 
-    async def _feed(self, outlets: Sequence[Outlet], marks: Marks) -> None:
+    async def _feed(self, outlets: Sequence[UploadStream], marks: HashCheckpoints) -> None:
         """Read from the first byte that an outlet lacks to the end, give each what it lacks, and commit the uploads."""
         begin = min(outlet.lacks for outlet in outlets)
         if begin < self._blob.size:
             reader = BlobReader([*self._arrived, *self._places], self._blob, begin, marks)
             async with contextlib.aclosing(self._pieces(reader)) as pieces:
                 async for piece in pieces:
-                    under_way = [outlet for outlet in outlets if outlet.error is None]
-                    if not under_way:
+                    active_blobs = [outlet for outlet in outlets if outlet.error is None]
+                    if not active_blobs:
                         break
-                    for outlet in under_way:
-                        await outlet.give(piece, reader.position - len(piece), alone=len(under_way) == 1)
+                    for outlet in active_blobs:
+                        await outlet.give(piece, reader.position - len(piece), alone=len(active_blobs) == 1)
         await asyncio.gather(*(outlet.finish() for outlet in outlets))
 
-    async def _open(self, destinations: Sequence[Repository], outlets: dict[str, Outlet]) -> None:
+    async def _open(self, destinations: Sequence[Repository], outlets: dict[str, UploadStream]) -> None:
         for destination in destinations:
             try:
                 upload = await self._session(destination)
             except ImageferryError as error:
                 self._failures[destination.name] = error
             else:
-                outlets[destination.name] = Outlet(upload, self._blob.size, self._sent)
+                outlets[destination.name] = UploadStream(upload, self._blob.size, self._sent)
 
-    async def _goes_on(self, destination: Repository, outlet: Outlet) -> bool:
+    async def _goes_on(self, destination: Repository, outlet: UploadStream) -> bool:
         """Whether a destination has to be fed again; no session is left where it has not got the blob."""
         if outlet.error is None:
             self._arrived.append(destination)
@@ -144,7 +144,7 @@ class Transfer:
         async with contextlib.aclosing(reader.pieces()) as pieces:
             async for piece in pieces:
                 self._outcomes.totals.bytes_read += len(piece)
-                self._outcomes.under_way[self._blob.digest] = (reader.position, self._blob.size)
+                self._outcomes.active_blobs[self._blob.digest] = (reader.position, self._blob.size)
                 yield piece
 
     def _sent(self, count: int) -> None:

@@ -1,8 +1,8 @@
 """A registry as an object: its repositories, and in them manifests, tags, blobs and uploads."""
 
-from imageferry.registry.endpoint import Endpoint
+from imageferry.registry.client import RegistryClient
 from imageferry.registry.errors import RegistryError
 from imageferry.registry.manifests import Descriptor, Manifest
 from imageferry.registry.repository import Repository
 
-__all__ = ["Descriptor", "Endpoint", "Manifest", "RegistryError", "Repository"]
+__all__ = ["Descriptor", "Manifest", "RegistryClient", "RegistryError", "Repository"]

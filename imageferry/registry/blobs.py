@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from imageferry.registry.endpoint import check
-from imageferry.words import short
+from imageferry.registry.client import check_status
+from imageferry.text import short_digest
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
@@ -27,7 +27,7 @@ class Blobs:
         An answer other than 200 means no: what is then tried, an upload, tells what is wrong. Raises ``Unreachable``
         and what the login raises.
         """
-        action = f"look up blob {short(digest)} in {self._repository.name}"
+        action = f"look up blob {short_digest(digest)} in {self._repository.name}"
         answer = await self._repository.send("HEAD", f"blobs/{digest}", action=action)
         if answer.status_code != 200:
             return None
@@ -46,16 +46,16 @@ class Blobs:
         ``NotFound`` and other ``RegistryError``.
         """
         repository = self._repository
-        action = f"read blob {short(digest)} of {repository.name}"
+        action = f"read blob {short_digest(digest)} of {repository.name}"
         headers = {"range": f"bytes={offset}-"} if offset else {}
         async with repository.stream("GET", f"blobs/{digest}", action=action, headers=headers) as answer:
             if answer.status_code not in (200, 206):
-                check(answer, action, repository.host, 200, 206)
+                check_status(answer, action, repository.host, 200, 206)
             yield answer
 
     async def read(self, digest: str, limit: int) -> bytes:
         """Read a small blob whole, at most ``limit`` bytes, unverified. Raises ``RegistryError``."""
         repository = self._repository
-        action = f"read blob {short(digest)} of {repository.name}"
+        action = f"read blob {short_digest(digest)} of {repository.name}"
         answer = await repository.send("GET", f"blobs/{digest}", action=action, limit=limit)
-        return check(answer, action, repository.host, 200).content
+        return check_status(answer, action, repository.host, 200).content

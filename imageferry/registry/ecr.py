@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from imageferry.config.registries import ECR_HOST
 from imageferry.registry.errors import RegistryError, Unavailable
+from imageferry.registry_key import ECR_HOST
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from imageferry.errors import ImageferryError
-from imageferry.words import printable
+from imageferry.text import escape_control
 
 #: How much of an error's body is read, in bytes.
 ERROR_BODY_LIMIT = 64 * 1024
@@ -39,7 +39,7 @@ class RegistryError(ImageferryError):
         codes: tuple[str, ...] = (),
     ) -> None:
         # All three may quote a registry, which must write neither to a terminal nor to a log.
-        self.action, self.reason, self.advice = printable(action), printable(reason), printable(advice)
+        self.action, self.reason, self.advice = escape_control(action), escape_control(reason), escape_control(advice)
         self.status, self.codes = status, codes
         super().__init__(f"cannot {self.action}: {self.reason}" + (f"; {self.advice}" if advice else ""))
 
@@ -50,13 +50,13 @@ class Unreachable(RegistryError):
     transient = True
 
 
-class Away(Unreachable):
+class RegistryDown(Unreachable):
     """No answer for so long, to so many requests, that none is sent any more but a probe now and then."""
 
     transient = False
 
 
-class Untrusted(RegistryError):
+class TlsError(RegistryError):
     """The TLS certificate does not verify, or the other side does not speak TLS."""
 
 
@@ -76,7 +76,7 @@ class NotFound(RegistryError):
     """404: no such repository, manifest, blob or upload session."""
 
 
-class Refused(RegistryError):
+class RequestRejected(RegistryError):
     """Another 4xx answer: the same request will be refused again."""
 
 
@@ -92,7 +92,7 @@ class LimitReached(Unavailable):
     transient = False
 
 
-class BadAnswer(RegistryError):
+class InvalidResponse(RegistryError):
     """An answer that is not what the distribution specification says: no registry speaks at this address."""
 
 
@@ -131,7 +131,7 @@ def _kind(status: int, codes: tuple[str, ...], host: str) -> tuple[type[Registry
         return Forbidden, "check that this account may do it, and quotas and policies there"
     if status == 404 or "NAME_UNKNOWN" in codes:
         return NotFound, ""
-    return Refused, ""
+    return RequestRejected, ""
 
 
 def _entries(response: httpx.Response) -> tuple[tuple[str, ...], str]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from imageferry.errors import ReferenceError
+from imageferry.errors import InvalidReference
 from imageferry.reference import check_digest
-from imageferry.registry.endpoint import check
-from imageferry.registry.errors import BadAnswer, DigestMismatch, NotFound, RegistryError
-from imageferry.words import quoted
+from imageferry.registry.client import check_status
+from imageferry.registry.errors import DigestMismatch, InvalidResponse, NotFound, RegistryError
+from imageferry.text import shorten_repr
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
@@ -94,7 +94,7 @@ class Manifest:
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            raise BadAnswer(f"read manifest {self.digest}", "it is not a JSON object")
+            raise InvalidResponse(f"read manifest {self.digest}", "it is not a JSON object")
         return document
 
     @property
@@ -109,7 +109,7 @@ class Manifests:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
-    async def describe(self, target: str) -> Descriptor | None:
+    async def head(self, target: str) -> Descriptor | None:
         """Ask with HEAD what a tag or a digest names; None when the registry says that it is not there.
 
         A registry that gives no digest with HEAD, or answers it 405, is asked with GET; so is one that answers 500,
@@ -125,7 +125,7 @@ class Manifests:
                 return (await self.get(target)).descriptor
             except NotFound:
                 return None
-        check(answer, action, repository.host, 200)
+        check_status(answer, action, repository.host, 200)
         length = answer.headers.get("content-length", "")
         size = int(length) if length.isdecimal() and length.isascii() else 0
         return Descriptor(_media_type(answer.headers), _digest(digest, action), size)
@@ -139,7 +139,7 @@ class Manifests:
         repository, action = self._repository, self._action("read", target)
         path = f"manifests/{target}"
         answer = await repository.send("GET", path, action=action, headers={"accept": ACCEPT}, limit=MANIFEST_LIMIT)
-        check(answer, action, repository.host, 200)
+        check_status(answer, action, repository.host, 200)
         by_digest = ":" in target
         manifest = Manifest.of(
             answer.content, _media_type(answer.headers), target.partition(":")[0] if by_digest else "sha256"
@@ -150,8 +150,8 @@ class Manifests:
             manifest = Manifest(manifest.body, _stored_type(manifest, action, repository.host), manifest.digest)
         if _MEDIA_TYPE.fullmatch(manifest.media_type) is None:
             # It is put as a header: one with a line break in it would be two.
-            reason = f"{repository.host} gave the media type {quoted(manifest.media_type)}, which is none"
-            raise BadAnswer(action, reason, advice="the image is damaged or hostile")
+            reason = f"{repository.host} gave the media type {shorten_repr(manifest.media_type)}, which is none"
+            raise InvalidResponse(action, reason, advice="the image is damaged or hostile")
         return manifest
 
     async def put(self, target: str, manifest: Manifest) -> None:
@@ -165,11 +165,11 @@ class Manifests:
         answer = await repository.send("PUT", path, action=action, headers=headers, content=manifest.body)
         if answer.status_code in _IMMUTABLE and await self._is(target, manifest.digest):
             return
-        check(answer, action, repository.host, 201, 200, 202)
+        check_status(answer, action, repository.host, 201, 200, 202)
 
     async def _is(self, target: str, digest: str) -> bool:
         try:
-            found = await self.describe(target)
+            found = await self.head(target)
         except RegistryError:
             return False
         return found is not None and found.digest == digest
@@ -183,7 +183,7 @@ def _stored_type(manifest: Manifest, action: str, host: str) -> str:
     """Give the media type that the manifest itself says, or shows by its form, where the answer's type says nothing."""
     try:
         document = manifest.document
-    except BadAnswer:
+    except InvalidResponse:
         document = {}
     media_type = document.get("mediaType")
     if isinstance(media_type, str):
@@ -195,7 +195,7 @@ def _stored_type(manifest: Manifest, action: str, host: str) -> str:
     ):
         if key in document:
             return kind
-    raise BadAnswer(action, f"{host} gave no manifest", advice="check that a registry is served there")
+    raise InvalidResponse(action, f"{host} gave no manifest", advice="check that a registry is served there")
 
 
 def _signed_payload(body: bytes) -> bytes:
@@ -219,5 +219,5 @@ def _media_type(headers: Any) -> str:
 def _digest(text: str, action: str) -> str:
     try:
         return check_digest(text)
-    except ReferenceError as error:
-        raise BadAnswer(action, str(error)) from None
+    except InvalidReference as error:
+        raise InvalidResponse(action, str(error)) from None

@@ -10,7 +10,7 @@ import httpx
 
 from imageferry.errors import ImageferryError
 from imageferry.registry.blobs import Blobs
-from imageferry.registry.endpoint import Endpoint
+from imageferry.registry.client import RegistryClient
 from imageferry.registry.errors import ERROR_BODY_LIMIT
 from imageferry.registry.manifests import Manifests
 from imageferry.registry.tags import Tags
@@ -20,16 +20,16 @@ from imageferry.registry.uploads import Uploads
 class Repository:
     """A repository to read from, or with ``writable`` to write to: ``manifests``, ``tags``, ``blobs``, ``uploads``.
 
-    ``creation`` makes the repository, for a registry where it must be there before a push.
+    ``create_on_demand`` makes the repository, for a registry where it must be there before a push.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: RegistryClient,
         path: str,
         *,
         writable: bool = False,
-        creation: Callable[[], Awaitable[None]] | None = None,
+        create_on_demand: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.registry = endpoint.registry
@@ -41,7 +41,7 @@ class Repository:
         self.tags = Tags(self)
         self.blobs = Blobs(self)
         self.uploads = Uploads(self)
-        self._creation = creation
+        self._create_on_demand = create_on_demand
         self._creating: asyncio.Future[None] | None = None
 
     def path(self, rest: str) -> str:
@@ -53,10 +53,10 @@ class Repository:
 
         Raises ``RegistryError``.
         """
-        if self._creation is None:
+        if self._create_on_demand is None:
             return False
         if self._creating is None:
-            self._creating = asyncio.ensure_future(self._creation())
+            self._creating = asyncio.ensure_future(self._create_on_demand())
         try:
             await asyncio.shield(self._creating)
         except ImageferryError as error:

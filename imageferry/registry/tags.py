@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from imageferry.registry.endpoint import check
-from imageferry.registry.errors import BadAnswer
-from imageferry.words import quoted
+from imageferry.registry.client import check_status
+from imageferry.registry.errors import InvalidResponse
+from imageferry.text import shorten_repr
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
@@ -52,9 +52,11 @@ class Tags:
         while str(url) not in seen:
             seen.add(str(url))
             if len(seen) > PAGES_LIMIT or size > LIST_LIMIT:
-                raise BadAnswer(action, f"{repository.host} lists tags without end ({len(seen) - 1:,} pages so far)")
+                raise InvalidResponse(
+                    action, f"{repository.host} lists tags without end ({len(seen) - 1:,} pages so far)"
+                )
             answer = await repository.send("GET", url, action=action, limit=_PAGE_LIMIT)
-            check(answer, action, repository.host, 200)
+            check_status(answer, action, repository.host, 200)
             size += len(answer.content)
             yield _tags(answer, action, repository.host)
             following = _next(answer.headers, url, action)
@@ -72,7 +74,7 @@ def _tags(answer: httpx.Response, action: str, host: str) -> list[str]:
     if tags is None:
         return []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise BadAnswer(action, f"{host} gave no list of tags", advice="check that a registry is served there")
+        raise InvalidResponse(action, f"{host} gave no list of tags", advice="check that a registry is served there")
     return tags
 
 
@@ -85,4 +87,6 @@ def _next(headers: httpx.Headers, url: httpx.URL, action: str) -> httpx.URL | No
         link = url.join(found[1])
         return httpx.URL(path=link.path, query=link.query)
     except httpx.InvalidURL:
-        raise BadAnswer(action, f"the next page is at {quoted(found[1])}, which is not an address") from None
+        raise InvalidResponse(
+            action, f"the next page is at {shorten_repr(found[1])}, which is not an address"
+        ) from None

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from imageferry.errors import ImageferryError
-from imageferry.registry.endpoint import check
-from imageferry.registry.errors import BadAnswer, RegistryError, Unavailable, Unreachable, error_for
-from imageferry.words import short
+from imageferry.registry.client import check_status
+from imageferry.registry.errors import InvalidResponse, RegistryError, Unavailable, Unreachable, error_for
+from imageferry.text import short_digest
 
 if TYPE_CHECKING:
     from imageferry.registry.repository import Repository
@@ -72,11 +72,11 @@ class Uploads:
 
     async def _start(self, digest: str) -> Upload:
         repository = self._repository
-        action = f"start the upload of blob {short(digest)} to {repository.name}"
+        action = f"start the upload of blob {short_digest(digest)} to {repository.name}"
         answer = await repository.send("POST", "blobs/uploads/", action=action, content=b"")
         if answer.status_code == 404 and await repository.create():
             answer = await repository.send("POST", "blobs/uploads/", action=action, content=b"")
-        check(answer, action, repository.host, 202)
+        check_status(answer, action, repository.host, 202)
         self._learn(answer)
         return Upload(repository, digest, _location(answer, action))
 
@@ -87,7 +87,7 @@ class Uploads:
         one it opened instead, or a new one. Raises ``RegistryError``.
         """
         repository = self._repository
-        action = f"mount blob {short(digest)} from {source} to {repository.name}"
+        action = f"mount blob {short_digest(digest)} from {source} to {repository.name}"
         url = httpx.URL(repository.path("blobs/uploads/"), params={"mount": digest, "from": source})
         # A token for both repositories: without the second scope registries answer 202.
         scopes = (*repository.scopes, f"repository:{source}:pull")
@@ -119,7 +119,7 @@ class Upload:
     """
 
     def __init__(self, repository: Repository, digest: str, location: httpx.URL) -> None:
-        self.action = f"upload blob {short(digest)} to {repository.name}"
+        self.action = f"upload blob {short_digest(digest)} to {repository.name}"
         self.committed = False
         self._repository = repository
         self._digest = digest
@@ -315,7 +315,7 @@ class Upload:
             self._untouched = self._renewed = True
             return BrokenOff(self.action, "its token ended before the bytes were taken", status=401)
         if status < 400:
-            return BadAnswer(self.action, f"{host} answered {status} to bytes of a blob", status=status)
+            return InvalidResponse(self.action, f"{host} answered {status} to bytes of a blob", status=status)
         error = error_for(answer, self.action, host)
         if self._is_lost(error, committing=committing) or self._learns(error, length, committing=committing):
             return BrokenOff(self.action, error.reason, status=status, codes=error.codes)
@@ -382,7 +382,7 @@ def _location(answer: httpx.Response, action: str) -> httpx.URL:
             raise httpx.InvalidURL("none")
         url = asked.join(location)
     except httpx.InvalidURL:
-        raise BadAnswer(action, f"the registry opened a session without an address ({location!r})") from None
+        raise InvalidResponse(action, f"the registry opened a session without an address ({location!r})") from None
     if (url.scheme, url.host, asked.scheme) == ("http", asked.host, "https") and url.port in (None, 443, asked.port):
         # A registry behind a proxy that speaks TLS for it does not know that it is asked by https.
         return url.copy_with(scheme="https", port=asked.port)

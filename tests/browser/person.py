@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 
-from tests.registries.distribution import program
+from testkit.registries.distribution import program
 
 ARGUMENTS = (
     "--headless=new",

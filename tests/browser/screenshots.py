@@ -8,12 +8,12 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from testkit.prefect.api import PrefectApi
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault
 from tests.browser.person import Camera, Person, browsing
 from tests.browser.stage import SOURCE, Stage, served, staged
 from tests.browser.walk import looks_at_what_was_copied, looks_for_what_failed, runs_it
-from tests.flows.prefect_api import PrefectApi
-from tests.registries import actions
-from tests.registries.rules import Fault
 
 FOLDER = Path("docs/images")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from tests.flows.prefect_server import running_server
-from tests.flows.programs import Programs
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.proxy import running
+from testkit.prefect.programs import Programs
+from testkit.prefect.server import running_server
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.proxy import running
 
 SOURCE, DESTINATION = "quay.example", "registry.example"
 

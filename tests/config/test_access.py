@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from imageferry.config import Access, ConfigurationError, load_text
-from imageferry.config.keys import normal_key
+from imageferry.config import ConfigurationError, load_text
+from imageferry.model import RegistryAccess
 from imageferry.reference import Reference
+from imageferry.registry_key import normalize_key
 
 
-def read(auth: Any, environment: dict[str, str] | None = None, folder: Path = Path()) -> dict[str, Access]:
+def read(auth: Any, environment: dict[str, str] | None = None, folder: Path = Path()) -> dict[str, RegistryAccess]:
     text = json.dumps({"auth": auth, "images": {"b": "x.example/b"}})
     return load_text(text, "c.json", environment=environment or {}, folder=folder).access
 
 
-def shown(access: Access, *keys: str) -> list[str | None]:
+def shown(access: RegistryAccess, *keys: str) -> list[str | None]:
     secrets = [getattr(access, key) for key in keys]
     return [secret and secret.get_secret_value() for secret in secrets]
 
@@ -45,7 +46,7 @@ def shown(access: Access, *keys: str) -> list[str | None]:
     ],
 )
 def test_a_key_has_one_normal_form(written: str, normal: str) -> None:
-    assert normal_key(written) == normal
+    assert normalize_key(written) == normal
     assert list(read({written: {}})) == [normal]
 
 

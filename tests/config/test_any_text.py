@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageferry.config import ConfigurationError, load_text
-from imageferry.config.document import Number, read_document
+from imageferry.config.document import Number
+from imageferry.config.text.read import read_document
 
 VALID = """\
 auth: &a
@@ -68,7 +69,7 @@ def tolerated(text: str, name: str) -> None:
     else:
         return
     assert faults
-    assert all(fault.problem and fault.file == name for fault in faults)
+    assert all(fault.message and fault.file == name for fault in faults)
 
 
 NAMES = st.sampled_from(["c.json", "c.yaml"])

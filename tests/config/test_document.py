@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from imageferry.config import ConfigurationError, load_text, yamltext
-from imageferry.config.document import Number, read_document
+from imageferry.config import ConfigurationError, load_text
+from imageferry.config.document import Number
+from imageferry.config.text import yaml_reader
+from imageferry.config.text.read import read_document
 
 
 def plain(text: str, name: str = "c.yaml") -> Any:
@@ -119,11 +121,11 @@ def test_bytes_that_are_no_text(data: bytes, place: tuple[int, int], words: str)
 
 def test_the_parser_in_python_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(yaml.SafeLoader):
-        resolve = yamltext._Loader.resolve
+        resolve = yaml_reader._Loader.resolve
 
     text = "a: &a {k: yes, l: 0755, m: '1'}\nb: {<<: *a, n: ~}\n"
     fast = read_document(text, "c.yaml")
-    monkeypatch.setattr(yamltext, "_Loader", Slow)
+    monkeypatch.setattr(yaml_reader, "_Loader", Slow)
     slow = read_document(text, "c.yaml")
     assert (slow.value, slow.keys, slow.values) == (fast.value, fast.keys, fast.values)
     for bad in ("[" * 100_000, "a: *b", "a: [", "a: @b", "!x!y z", "a: b\n---\nc: d"):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from imageferry.config import Configuration, ConfigurationError, Files, find_files, load, load_text
+from imageferry.config import ConfigurationError, Files, find_files, load, load_text
+from imageferry.model import Configuration
 
 IMAGES = {"quay.io/coreos/etcd": "x.example/etcd", "nginx:1.27": ["x.example/nginx", "y.example/nginx"]}
 AUTH = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from imageferry.config import ConfigurationError, Files, RegistrySettings, load, load_text
-from imageferry.config.models import BUILT_IN_LIMITS
-from imageferry.config.registries import LimitError, bandwidth
+from imageferry.config import ConfigurationError, Files, load, load_text
+from imageferry.config.registries import LimitError, parse_bandwidth
+from imageferry.model import BUILT_IN_LIMITS, RegistrySettings
 
 RULES = "images: {b: x.example/b}\n"
 
@@ -37,7 +37,7 @@ def read(registries: Any) -> dict[str, RegistrySettings]:
     ],
 )
 def test_a_bandwidth(text: str, rate: int) -> None:
-    assert bandwidth(text) == rate
+    assert parse_bandwidth(text) == rate
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_bandwidth(text: str, rate: int) -> None:
 )
 def test_what_is_no_bandwidth(text: str, words: str) -> None:
     with pytest.raises(LimitError, match=words):
-        bandwidth(text)
+        parse_bandwidth(text)
 
 
 def test_an_entry_has_what_is_written_in_it() -> None:
@@ -130,7 +130,7 @@ def test_a_broken_limit_is_told_with_its_line(line: str, words: str) -> None:
         load_text(f"{RULES}{line}\n", "c.yaml", environment={})
     (fault,) = caught.value.faults
     assert fault.line == 2
-    assert words in fault.problem
+    assert words in fault.message
 
 
 def test_all_at_once_each_with_its_key() -> None:

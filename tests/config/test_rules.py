@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from imageferry.config import Configuration, Rule, load_text
+from imageferry.config import load_text
+from imageferry.model import Configuration, Rule
 from imageferry.selection import Platform
 
 A = "sha256:" + "a" * 64

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
+from testkit.images.documents import DOCKER_LIST, OCI_INDEX, sha256
+from testkit.images.push import get_raw, request
+from testkit.images.skopeo import skopeo_raw
 from tests.copy.running import Place
-from tests.images.documents import DOCKER_LIST, OCI_INDEX, sha256
-from tests.images.push import get_raw, request
-from tests.images.skopeo import skopeo_raw
 
 
 def assert_same(source: Place, source_name: str, destination: Place, name: str, reference: str) -> str:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from imageferry.config import load_text
-from imageferry.copy.ferry import Ferry
+from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 
 
@@ -23,14 +23,14 @@ def peak() -> int:
 async def measure(text: str, *, copy: bool) -> dict[str, int]:
     """Plan all rules, copy what there is to copy, and give the memory before and at the most."""
     configuration = load_text(text, "config.json", environment={})
-    async with Ferry(configuration, Options(), {}) as ferry:
+    async with Engine(configuration, Options(), {}) as engine:
         idle = peak()
-        await ferry.plan_all(configuration.rules)
-        works = [work for rule in configuration.rules for work in await ferry.plan(rule)]
+        await engine.plan_all(configuration.rules)
+        works = [work for rule in configuration.rules for work in await engine.plan(rule)]
         if copy:
             for work in works:
-                await ferry.copy(work)
-        report = ferry.outcomes.report()
+                await engine.copy(work)
+        report = engine.outcomes.report()
         return {
             "idle": idle,
             "peak": peak(),

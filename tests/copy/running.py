@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from imageferry.config import load_text
-from imageferry.copy.ferry import Ferry
+from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
-from imageferry.report import Report
+from imageferry.report.outcomes import Report
 
 
 class Place(Protocol):
@@ -27,16 +27,16 @@ def configured(images: Any, *places: Place, auth: dict[str, dict[str, Any]] | No
 async def run(text: str, before_copy: Callable[[], object] | None = None, **options: Any) -> Report:
     """Do what a configuration says, each image once and without Prefect's retries, and give the report."""
     configuration = load_text(text, "config.json", environment={})
-    async with Ferry(configuration, Options(**options), {}) as ferry:
+    async with Engine(configuration, Options(**options), {}) as engine:
         for rule in configuration.rules:
-            for work in await ferry.plan(rule):
+            for work in await engine.plan(rule):
                 if before_copy is not None:
                     before_copy()
                 try:
-                    await ferry.copy(work)
+                    await engine.copy(work)
                 except Exception as error:
-                    ferry.give_up(work, error)
-        return ferry.outcomes.report()
+                    engine.give_up(work, error)
+        return engine.outcomes.report()
 
 
 def outcomes(report: Report) -> dict[str, str]:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from imageferry.config import load_text
-from imageferry.copy.ferry import Ferry
+from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
+from testkit.images.documents import sha256
+from testkit.registries import actions
+from testkit.registries.auth import Basic, Bearer
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images.documents import sha256
-from tests.registries import actions
-from tests.registries.auth import Basic, Bearer
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
 
 LARGE = bytes(range(256)) * 8192
 USERS = {"anyone": "a", "team": "t", "robot$project+ci": "r$x"}
@@ -80,9 +80,9 @@ async def test_the_users_own_docker_file(fake_source: FakeRegistry, tmp_path: Pa
         # Over plain HTTP only where the entry says so; this one is for its name and password alone.
         text = configured({f"{fake_source.host}/a/app:v1": f"{destination.host}/a/app"}, fake_source)
         configuration = load_text(text, "config.json", environment={})
-        async with Ferry(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as ferry:
-            await ferry.plan(configuration.rules[0])
-            words = errors(ferry.outcomes.report())
+        async with Engine(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as engine:
+            await engine.plan(configuration.rules[0])
+            words = errors(engine.outcomes.report())
         assert "insecure: true" in words[f"{destination.host}/a/app:v1"]
         assert len(destination.log) == 0
 
@@ -97,10 +97,10 @@ async def test_a_credential_helper_that_fails_costs_its_destination_alone(
     places = ["registry.invalid/a/app", f"{fake_destination.host}/a/app"]
     text = configured({f"{fake_source.host}/a/app": places}, fake_source, fake_destination)
     configuration = load_text(text, "config.json", environment={})
-    async with Ferry(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as ferry:
-        for work in await ferry.plan(configuration.rules[0]):
-            await ferry.copy(work)
-        report = ferry.outcomes.report()
+    async with Engine(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as engine:
+        for work in await engine.plan(configuration.rules[0]):
+            await engine.copy(work)
+        report = engine.outcomes.report()
     assert outcomes(report) == {
         **{f"{places[0]}:{tag}": "failed" for tag in ("v1", "v2")},
         **{f"{places[1]}:{tag}": "copied" for tag in ("v1", "v2")},

@@ -6,19 +6,19 @@ import httpx
 import pytest
 
 from imageferry.config import load_text
-from imageferry.copy import outlet
+from imageferry.copy import upload_stream
+from imageferry.copy.engine import Engine
 from imageferry.copy.errors import DeliveryError
-from imageferry.copy.ferry import Ferry
 from imageferry.copy.options import Options
 from imageferry.copy.reader import BREAKS_IN_A_ROW
-from imageferry.registry import transport
+from imageferry.registry.http import transport
+from testkit.images.documents import sha256
+from testkit.registries import actions
+from testkit.registries.exchange import Call
+from testkit.registries.fault_rules import Action, Fault, Match
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images.documents import sha256
-from tests.registries import actions
-from tests.registries.exchange import Call
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Action, Fault, Match
 
 SIZE = 4 * 1024 * 1024
 LARGE = bytes(range(256)) * (SIZE // 256)
@@ -59,7 +59,7 @@ async def test_a_read_goes_on_where_it_broke(
 
 
 async def test_a_source_that_knows_no_ranges_starts_anew(fake_destination: FakeRegistry) -> None:
-    with FakeRegistry(Habits(ranges=False)) as source:
+    with FakeRegistry(Quirks(ranges=False)) as source:
         digest = source.image("a/app", "v1", [LARGE])
         source.rules.append(Fault(of(LARGE), actions.truncate(SIZE // 2), times=1))
         report = await run(text(source, fake_destination))
@@ -106,7 +106,7 @@ async def test_a_source_that_stands_still_is_left_and_asked_again(
 async def test_a_destination_that_stands_still_drops_out(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "STALL_LIMIT", 0.5)
+    monkeypatch.setattr(upload_stream, "STALL_LIMIT", 0.5)
     layer = bytes(24 * 1024 * 1024)
     digest = fake_source.image("a/app", "v1", [layer])
     with FakeRegistry() as still:
@@ -175,18 +175,18 @@ async def test_a_blob_that_is_not_at_the_source_is_told(
 
 async def test_an_upload_that_is_given_up_is_done_at_the_next_try(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE, SMALL])
-    with FakeRegistry(Habits(broken_patch="drop")) as destination:
-        breaks = outlet.BREAKS_IN_A_ROW
+    with FakeRegistry(Quirks(broken_patch="drop")) as destination:
+        breaks = upload_stream.BREAKS_IN_A_ROW
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=breaks))
         configuration = load_text(text(fake_source, destination), "config.json", environment={})
-        async with Ferry(configuration, Options(), {}) as ferry:
-            (work,) = await ferry.plan(configuration.rules[0])
+        async with Engine(configuration, Options(), {}) as engine:
+            (work,) = await engine.plan(configuration.rules[0])
             with pytest.raises(DeliveryError, match="upload blob"):
-                await ferry.copy(work)
+                await engine.copy(work)
             assert destination.digest("a/app", "v1") is None
             assert destination.count("upload-patch") == breaks
-            await ferry.copy(work)
-            report = ferry.outcomes.report()
+            await engine.copy(work)
+            report = engine.outcomes.report()
         assert report.totals.copied == 1
         assert destination.digest("a/app", "v1") == digest
         # The blobs that arrived at the first try are not moved again.
@@ -198,7 +198,7 @@ async def test_a_destination_that_breaks_does_not_disturb_the_other(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
-    with FakeRegistry(Habits(broken_patch="drop")) as broken:
+    with FakeRegistry(Quirks(broken_patch="drop")) as broken:
         broken.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 4)))
         report = await run(text(fake_source, broken, fake_destination))
         assert outcomes(report) == {
@@ -224,7 +224,7 @@ async def test_a_read_stops_when_no_destination_is_left(
 async def test_a_refusal_is_not_tried_again(fake_source: FakeRegistry, pauses: list[float]) -> None:
     # image-syncer tries everything again, whatever the cause.
     fake_source.image("a/app", "v1", [LARGE])
-    with FakeRegistry(Habits(quota=10)) as destination:
+    with FakeRegistry(Quirks(quota=10)) as destination:
         report = await run(text(fake_source, destination))
         assert "quota of 10" in next(iter(errors(report).values()))
         assert destination.count("manifest-put") == 0
@@ -234,7 +234,7 @@ async def test_a_refusal_is_not_tried_again(fake_source: FakeRegistry, pauses: l
 
 async def test_a_layer_of_another_host(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
-    with FakeRegistry(Habits(refuse_authorization=True), storage=fake_source.storage) as store:
+    with FakeRegistry(Quirks(refuse_authorization=True), storage=fake_source.storage) as store:
 
         def signed(call: Call) -> str:
             return f"{store.url}{call.path}?X-Signature=a%2Fb%2Bc%3D&X-Date=1"

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.proxy import Proxy, running
+from testkit.registries.quirks import Quirks
 from tests.copy.running import configured, errors, outcomes, run
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.proxy import Proxy, running
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -53,7 +53,7 @@ def amazon(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Iterator[list[str
 @pytest.fixture
 def ecr() -> Iterator[FakeRegistry]:
     """A registry that makes no repository on push."""
-    with FakeRegistry(Habits(create_on_push=False)) as registry:
+    with FakeRegistry(Quirks(create_on_push=False)) as registry:
         yield registry
 
 

@@ -4,14 +4,14 @@ import logging
 
 import pytest
 
-from imageferry.copy import tree
+from imageferry.copy import manifest_contents
+from testkit.images import raw
+from testkit.images.documents import DOCKER_FOREIGN_LAYER, Document, Layer, image_manifest, sha256
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault, Match
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images import raw
-from tests.images.documents import DOCKER_FOREIGN_LAYER, Document, Layer, image_manifest, sha256
-from tests.registries import actions
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault, Match
 
 
 def hold(registry: FakeRegistry, document: Document, tag: str | None = "v1") -> str:
@@ -73,7 +73,7 @@ async def test_a_registry_may_have_foreign_layers_too(
 
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_dry_run_where_head_does_not_work(fake_destination: FakeRegistry, status: int) -> None:
-    with FakeRegistry(Habits(manifest_head=status)) as source:
+    with FakeRegistry(Quirks(manifest_head=status)) as source:
         digest = source.image("a/app", "v1")
         (image,) = (await run(one(source, fake_destination), dry_run=True)).images
     assert (image.outcome, image.digest, image.error) == ("would_copy", digest, None)
@@ -82,7 +82,7 @@ async def test_a_dry_run_where_head_does_not_work(fake_destination: FakeRegistry
 async def test_an_image_of_manifests_without_end_is_given_up(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree, "MANIFESTS_LIMIT", 5)
+    monkeypatch.setattr(manifest_contents, "MANIFESTS_LIMIT", 5)
     children = [fake_source.image("a/app", None, [bytes([number])]) for number in range(9)]
     fake_source.index("a/app", "v1", children)
     report = await run(one(fake_source, fake_destination))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from imageferry.copy.tree import DEPTH_LIMIT
+from imageferry.copy.manifest_contents import DEPTH_LIMIT
+from testkit.images.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, descriptor
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, descriptor
-from tests.registries import actions
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
 
 DIGEST = "sha256:" + "a" * 64
 CONFIG = descriptor(OCI_CONFIG, b"{}")

@@ -7,25 +7,25 @@ from contextlib import asynccontextmanager
 import pytest
 
 from imageferry.config import load_text
-from imageferry.copy.ferry import Ferry
+from imageferry.copy.engine import Engine
+from imageferry.copy.job import CopyJob
 from imageferry.copy.options import Options
-from imageferry.copy.plan import Work
+from testkit.images.documents import sha256
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault, Match
+from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured
-from tests.images.documents import sha256
-from tests.registries import actions
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault, Match
 
 LARGE = bytes(range(256)) * 16384
 
 
 @asynccontextmanager
-async def planned(source: FakeRegistry, destination: FakeRegistry) -> AsyncIterator[tuple[Ferry, list[Work]]]:
-    """Open a ferry, and plan all tags of a/app."""
+async def planned(source: FakeRegistry, destination: FakeRegistry) -> AsyncIterator[tuple[Engine, list[CopyJob]]]:
+    """Open an engine, and plan all tags of a/app."""
     text = configured({f"{source.host}/a/app": f"{destination.host}/a/app"}, source, destination)
     configuration = load_text(text, "config.json", environment={})
-    async with Ferry(configuration, Options(), {}) as ferry:
-        yield ferry, await ferry.plan(configuration.rules[0])
+    async with Engine(configuration, Options(), {}) as engine:
+        yield engine, await engine.plan(configuration.rules[0])
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -40,8 +40,8 @@ async def test_a_copy_that_is_cancelled_leaves_no_session(
 ) -> None:
     fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault(Match("blob-get", path=sha256(LARGE)), actions.stall_after(len(LARGE) // 2)))
-    async with planned(fake_source, fake_destination) as (ferry, (work,)):
-        copying = asyncio.create_task(ferry.copy(work))
+    async with planned(fake_source, fake_destination) as (engine, (work,)):
+        copying = asyncio.create_task(engine.copy(work))
         await until(lambda: any(entry.bytes_in for entry in fake_destination.log.entries("upload-patch")))
         copying.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -61,10 +61,10 @@ async def test_who_waited_for_a_cancelled_copy_goes_on(
         fake_source.image("a/app", tag, [LARGE, tag.encode()])
     stall = Fault(Match("blob-get", path=sha256(LARGE)), actions.stall_after(len(LARGE) // 2), times=1)
     fake_source.rules.append(stall)
-    async with planned(fake_source, fake_destination) as (ferry, (first, second)):
-        copying = asyncio.create_task(ferry.copy(first))
+    async with planned(fake_source, fake_destination) as (engine, (first, second)):
+        copying = asyncio.create_task(engine.copy(first))
         await until(lambda: stall.hits == 1)
-        waiting = asyncio.create_task(ferry.copy(second))
+        waiting = asyncio.create_task(engine.copy(second))
         await until(lambda: fake_destination.count("upload-put") == 4)
         copying.cancel()
         await asyncio.gather(copying, return_exceptions=True)

@@ -7,20 +7,20 @@ import httpx
 import pytest
 
 from imageferry.config import load_text
-from imageferry.copy.ferry import Ferry
+from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
-from imageferry.copy.retries import retried
-from imageferry.registry import transport
-from imageferry.registry.barrier import Barrier
-from imageferry.registry.gate import FAILURES_IN_A_ROW, PATIENCE_AT_FIRST, PROBE_EVERY
-from imageferry.registry.pace import Pace
-from imageferry.registry.throttle import REQUESTS_AT_ONCE
-from imageferry.registry.transport import StreamingTransport
+from imageferry.copy.retries import retry_transient
+from imageferry.registry.http import transport
+from imageferry.registry.http.transport import StreamingTransport
+from imageferry.registry.limits.circuit_breaker import CircuitBreaker
+from imageferry.registry.limits.limiter import FAILURES_IN_A_ROW, PATIENCE_AT_FIRST, PROBE_EVERY
+from imageferry.registry.limits.rate import RateLimiter
+from imageferry.registry.limits.registry_limits import REQUESTS_AT_ONCE
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured, errors, run
-from tests.registries import actions
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
-from tests.registry.test_gate import counted
+from tests.registry.limits.test_limiter import counted
 
 TAGS = [f"v{number}" for number in range(500)]
 LARGE = bytes(range(256)) * 8192
@@ -65,21 +65,21 @@ async def test_a_destination_that_is_away_for_a_while_gets_everything(
     for number in range(40):
         fake_source.image("a/app", f"v{number}", [bytes([number]) * 5000])
     text = configured({f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)
-    real = Barrier._rest
+    real = CircuitBreaker._rest
 
     async def rest(changed: asyncio.Event, seconds: float | None) -> None:
         await real(changed, seconds)
         if sum(waited) > 20 and fake_destination.is_stopped:
             fake_destination.start()
 
-    monkeypatch.setattr(Barrier, "_rest", staticmethod(rest))
+    monkeypatch.setattr(CircuitBreaker, "_rest", staticmethod(rest))
     configuration = load_text(text, "config.json", environment={})
-    async with Ferry(configuration, Options(), {}) as ferry:
-        works = await ferry.plan(configuration.rules[0])
+    async with Engine(configuration, Options(), {}) as engine:
+        works = await engine.plan(configuration.rules[0])
         fake_destination.stop()
         # As in a run: who fails before it is known that the registry is away comes back later.
-        await asyncio.gather(*(retried(partial(ferry.copy, work), 3) for work in works))
-        report = ferry.outcomes.report()
+        await asyncio.gather(*(retry_transient(partial(engine.copy, work), 3) for work in works))
+        report = engine.outcomes.report()
     assert report.totals.copied == 40
     assert sum(waited) > 20
 
@@ -146,10 +146,10 @@ async def test_the_bandwidth_of_a_run_is_that_of_what_is_read(
 ) -> None:
     passed: list[float] = []
 
-    async def take(pace: Pace, units: float = 1.0) -> None:
+    async def acquire(pace: RateLimiter, units: float = 1.0) -> None:
         passed.append(units)
 
-    monkeypatch.setattr(Pace, "take", take)
+    monkeypatch.setattr(RateLimiter, "acquire", acquire)
     fake_source.image("a/app", "v1", [LARGE])
     with FakeRegistry() as second:
         places = [f"{fake_destination.host}/a/app", f"{second.host}/a/app"]
@@ -166,7 +166,7 @@ async def test_the_bandwidth_of_a_run_is_that_of_what_is_read(
 async def test_a_slow_lane_is_no_stall(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch, limited: str
 ) -> None:
-    monkeypatch.setattr("imageferry.copy.outlet.STALL_LIMIT", 3.0)
+    monkeypatch.setattr("imageferry.copy.upload_stream.STALL_LIMIT", 3.0)
     digest = fake_source.image("a/app", "v1", [LARGE])
     host = (fake_source if limited == "source" else fake_destination).host
     text = configured(
@@ -196,9 +196,9 @@ async def test_a_limit_of_one_request_moves_blobs_one_by_one(
         registries={fake_destination.host: {"requests": 1}},
     )
     configuration = load_text(text, "config.json", environment={})
-    async with Ferry(configuration, Options(), {}) as ferry:
-        works = await ferry.plan(configuration.rules[0])
-        await asyncio.gather(*(ferry.copy(work) for work in works))
+    async with Engine(configuration, Options(), {}) as engine:
+        works = await engine.plan(configuration.rules[0])
+        await asyncio.gather(*(engine.copy(work) for work in works))
     assert len(fake_destination.tags("a/app")) == 4
     assert fake_destination.peak("upload-patch") == 1
     assert fake_destination.peak("manifest-head", "blob-head", "upload-start", "manifest-put", "upload-put") == 1

@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 
 class Bulk:
-    """A registry of the program `tests.registries.bulk`."""
+    """A registry of the program `testkit.registries.bulk`."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -28,7 +28,7 @@ class Bulk:
 @contextlib.contextmanager
 def bulk(layers: int, mib: int, tags: int) -> Iterator[Bulk]:
     """Run the registry in a process of its own, whose memory is not the engine's."""
-    words = [sys.executable, "-m", "tests.registries.bulk", str(layers), str(mib), str(tags)]
+    words = [sys.executable, "-m", "testkit.registries.bulk", str(layers), str(mib), str(tags)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

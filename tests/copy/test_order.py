@@ -2,15 +2,15 @@
 
 import tracemalloc
 
+from testkit.images.documents import image_manifest, sha256
+from testkit.images.push import push_document, request
+from testkit.images.raw import push_nested_index
+from testkit.registries import actions
+from testkit.registries.distribution import DistributionRegistry
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.log import Entry
 from tests.copy.running import configured, errors, run
-from tests.images.documents import image_manifest, sha256
-from tests.images.push import push_document, request
-from tests.images.raw import push_nested_index
-from tests.registries import actions
-from tests.registries.distribution import DistributionRegistry
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.log import Entry
-from tests.registries.rules import Fault
 
 
 async def test_no_tag_names_what_is_not_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from imageferry.selection import PlatformFilter
+from testkit.images import raw
+from testkit.images.documents import Document, descriptor, image_manifest, platform_of
+from testkit.images.push import push_document
+from testkit.images.schema1 import schema1_manifest
+from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images import raw
-from tests.images.documents import Document, descriptor, image_manifest, platform_of
-from tests.images.push import push_document
-from tests.images.schema1 import schema1_manifest
-from tests.registries.inprocess import FakeRegistry
 
 PLATFORMS = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7", "linux/arm/v6", "windows/amd64")
 

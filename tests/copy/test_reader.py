@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from imageferry.copy.reader import BREAKS_IN_A_ROW, BlobReader
 from imageferry.errors import ImageferryError
-from imageferry.registry import Descriptor, Repository, transport
+from imageferry.registry import Descriptor, Repository
+from imageferry.registry.http import transport
 from tests.registry.canned import HOST
 from tests.registry.opening import opened
 

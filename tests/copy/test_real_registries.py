@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
+from testkit.images import raw
+from testkit.images.documents import Document, image_manifest
+from testkit.images.making import ImageMaker
+from testkit.images.push import push_document
+from testkit.images.schema1 import schema1_manifest
+from testkit.registries.distribution import DistributionRegistry
+from testkit.registries.inprocess import FakeRegistry
 from tests.copy.judging import assert_same
 from tests.copy.running import configured, outcomes, run
-from tests.images import raw
-from tests.images.documents import Document, image_manifest
-from tests.images.making import ImageMaker
-from tests.images.push import push_document
-from tests.images.schema1 import schema1_manifest
-from tests.registries.distribution import DistributionRegistry
-from tests.registries.inprocess import FakeRegistry
 
 Push = Callable[[str, str, str], str]
 

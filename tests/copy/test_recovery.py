@@ -6,19 +6,19 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from imageferry.copy import outlet
-from imageferry.copy.reader import MARK_SPACING
-from imageferry.registry import transport
-from imageferry.report import Report
+from imageferry.copy import upload_stream
+from imageferry.copy.reader import CHECKPOINT_SPACING
+from imageferry.registry.http import transport
+from imageferry.report.outcomes import Report
+from testkit.images.documents import sha256
+from testkit.registries import actions
+from testkit.registries.auth import Bearer
+from testkit.registries.exchange import Call
+from testkit.registries.fault_rules import Fault, Match
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.log import Entry
+from testkit.registries.quirks import Quirks
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images.documents import sha256
-from tests.registries import actions
-from tests.registries.auth import Bearer
-from tests.registries.exchange import Call
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.log import Entry
-from tests.registries.rules import Fault, Match
 
 SIZE = 24 * 1024 * 1024
 BLOB = b"".join(number.to_bytes(8, "big") for number in range(SIZE // 8))
@@ -72,12 +72,12 @@ async def test_an_upload_goes_on_where_it_broke(fake_source: FakeRegistry, fake_
     assert (starts(fake_destination), fake_destination.count("upload-status", "upload-cancel")) == (1, 1)
     # The source is read again from where the hash is known, at most a buffer before the byte that is lacking.
     _, again = reads(fake_source)
-    assert HALF - MARK_SPACING - transport.READ_SIZE <= begins(again) <= HALF
+    assert HALF - CHECKPOINT_SPACING - transport.READ_SIZE <= begins(again) <= HALF
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 416, 500])
 async def test_an_upload_whose_session_is_dropped_starts_anew(fake_source: FakeRegistry, status: int) -> None:
-    with FakeRegistry(Habits(broken_patch="drop")) as destination:
+    with FakeRegistry(Quirks(broken_patch="drop")) as destination:
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1))
         if status != 404:
             destination.rules.append(Fault("upload-status", actions.refuse(status, "BLOB_UPLOAD_INVALID")))
@@ -97,12 +97,12 @@ async def test_a_broken_destination_is_fed_from_a_healthy_one(fake_source: FakeR
             assert (starts(healthy), sent(healthy)) == (1, SIZE)
         assert (starts(broken), sent(broken)) == (1, SIZE)
         (again,) = reads(one)
-        assert HALF - MARK_SPACING - transport.READ_SIZE <= begins(again) <= HALF
+        assert HALF - CHECKPOINT_SPACING - transport.READ_SIZE <= begins(again) <= HALF
         assert not reads(two)
 
 
 async def test_the_healthy_have_committed_before_the_broken_one_is_fed_again(fake_source: FakeRegistry) -> None:
-    with FakeRegistry() as healthy, FakeRegistry(Habits(broken_patch="drop")) as broken:
+    with FakeRegistry() as healthy, FakeRegistry(Quirks(broken_patch="drop")) as broken:
         committed: list[bool] = []
         broken.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1))
 
@@ -121,17 +121,17 @@ async def test_several_that_broke_are_fed_by_one_more_reading(fake_source: FakeR
         assert errors(await copied(fake_source, one, two)) == {}
         assert [(starts(each), sent(each)) for each in (one, two)] == [(1, SIZE), (1, SIZE)]
     first, again = reads(fake_source)
-    assert SIZE // 4 - MARK_SPACING - transport.READ_SIZE <= begins(again) <= SIZE // 4
+    assert SIZE // 4 - CHECKPOINT_SPACING - transport.READ_SIZE <= begins(again) <= SIZE // 4
     assert begins(first) == 0
 
 
 async def test_a_destination_that_holds_others_up_is_left_behind_and_fed_later(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "SHARED_STALL_LIMIT", 0.5)
+    monkeypatch.setattr(upload_stream, "SHARED_STALL_LIMIT", 0.5)
     with FakeRegistry() as still:
         still.rules.append(Fault("upload-patch", actions.delay(600), times=1))
-        async with asyncio.timeout(outlet.STALL_LIMIT - 5):
+        async with asyncio.timeout(upload_stream.STALL_LIMIT - 5):
             assert errors(await copied(fake_source, still, fake_destination)) == {}
         assert (starts(fake_destination), sent(fake_destination)) == (1, SIZE)
     assert len(reads(fake_source)) == 1
@@ -142,18 +142,18 @@ async def test_breaks_are_counted_from_zero_with_each_progress(
 ) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 10)))
     assert errors(await copied(fake_source, fake_destination)) == {}
-    assert fake_destination.count("upload-patch") == 11 > outlet.BREAKS_IN_A_ROW
+    assert fake_destination.count("upload-patch") == 11 > upload_stream.BREAKS_IN_A_ROW
     assert (starts(fake_destination), sent(fake_destination)) == (1, SIZE)
 
 
 @pytest.mark.parametrize("after", [0, HALF])
 async def test_an_upload_without_progress_is_given_up(fake_source: FakeRegistry, after: int) -> None:
-    with FakeRegistry(Habits(broken_patch="drop")) as destination:
+    with FakeRegistry(Quirks(broken_patch="drop")) as destination:
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(after)))
         report = await copied(fake_source, destination)
         (words,) = errors(report).values()
         assert f"upload blob {DIGEST[7:19]} to {destination.host}/a/app" in words
-        assert destination.count("upload-patch") == outlet.BREAKS_IN_A_ROW
+        assert destination.count("upload-patch") == upload_stream.BREAKS_IN_A_ROW
 
 
 async def test_a_registry_that_claims_bytes_it_was_not_sent_is_not_believed(
@@ -189,17 +189,17 @@ async def test_a_status_that_came_too_early_is_asked_again(
 
 async def test_a_session_that_says_it_has_nothing_starts_anew(fake_source: FakeRegistry) -> None:
     # Its Range is a request behind: what is sent from the start would stand behind what it has.
-    with FakeRegistry(Habits(stale_range=True)) as destination:
+    with FakeRegistry(Quirks(stale_range=True)) as destination:
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1))
         assert errors(await copied(fake_source, destination)) == {}
         assert (starts(destination), sent(destination)) == (2, HALF + SIZE)
 
 
 @pytest.mark.parametrize(
-    ("habits", "told"), [(Habits(), 99_999), (Habits(refuse_chunks=416), None), (Habits(refuse_chunks=400), None)]
+    ("habits", "told"), [(Quirks(), 99_999), (Quirks(refuse_chunks=416), None), (Quirks(refuse_chunks=400), None)]
 )
 async def test_where_nothing_can_go_on_it_starts_anew_and_is_not_asked_again(
-    fake_source: FakeRegistry, habits: Habits, told: int | None
+    fake_source: FakeRegistry, habits: Quirks, told: int | None
 ) -> None:
     with FakeRegistry(habits) as destination:
         if told is not None:
@@ -220,7 +220,7 @@ async def test_an_idle_upload_that_is_closed_goes_on(
     fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(1.5, pool=None))
-    with FakeRegistry(Habits(idle_seconds=0.3)) as destination:
+    with FakeRegistry(Quirks(idle_seconds=0.3)) as destination:
         fake_source.rules.append(Fault(Match("blob-get", path=DIGEST), actions.stall_after(HALF), times=1))
         assert errors(await copied(fake_source, destination)) == {}
         assert (starts(destination), sent(destination)) == (1, SIZE)

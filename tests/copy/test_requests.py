@@ -2,17 +2,17 @@
 
 import pytest
 
-from imageferry.copy.holdings import MISSES
+from imageferry.copy.known_contents import MISSES
 from imageferry.copy.options import Options
 from imageferry.copy.transfer import WHOLE_LIMIT
+from testkit.images.push import push_blob
+from testkit.images.raw import gzip_layer, push_nested_index
+from testkit.registries import actions
+from testkit.registries.distribution import DistributionRegistry
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images.push import push_blob
-from tests.images.raw import gzip_layer, push_nested_index
-from tests.registries import actions
-from tests.registries.distribution import DistributionRegistry
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
 
 WRITES = ("upload-start", "mount", "upload-patch", "upload-put", "upload-cancel", "manifest-put")
 
@@ -196,7 +196,7 @@ async def test_force_puts_what_is_there(fake_source: FakeRegistry, fake_destinat
 
 
 async def test_force_does_not_put_an_immutable_tag_twice_without_it() -> None:
-    with FakeRegistry() as source, FakeRegistry(Habits(immutable_tags=True)) as destination:
+    with FakeRegistry() as source, FakeRegistry(Quirks(immutable_tags=True)) as destination:
         source.image("a/app", "v1")
         text = configured({f"{source.host}/a/app": f"{destination.host}/a/app"}, source, destination)
         assert errors(await run(text)) == {}
@@ -222,7 +222,7 @@ async def test_no_more_blobs_are_under_way_than_proc_says(
 async def test_a_destination_that_does_not_exist_yet_may_say_so_in_any_way(
     fake_source: FakeRegistry, status: int
 ) -> None:
-    with FakeRegistry(Habits(unknown_name=status)) as destination:
+    with FakeRegistry(Quirks(unknown_name=status)) as destination:
         digest = fake_source.image("a/app", "v1")
         fake_source.tag("a/app", "v2", "v1")
         for tags in (":v1", ""):
@@ -232,9 +232,9 @@ async def test_a_destination_that_does_not_exist_yet_may_say_so_in_any_way(
 
 
 async def test_a_head_that_does_not_work_does_not_stop_a_copy() -> None:
-    with FakeRegistry(Habits(manifest_head=404, blob_head=404)) as source:
+    with FakeRegistry(Quirks(manifest_head=404, blob_head=404)) as source:
         digest = source.image("a/app", "v1")
-        with FakeRegistry(Habits(manifest_head=405, blob_head=405)) as destination:
+        with FakeRegistry(Quirks(manifest_head=405, blob_head=405)) as destination:
             images = {f"{source.host}/a/app": f"{destination.host}/a/app"}
             assert errors(await run(configured(images, source, destination))) == {}
             assert destination.digest("a/app", "v1") == digest

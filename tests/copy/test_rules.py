@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured, errors, outcomes, run
-from tests.registries.inprocess import FakeRegistry
 
 A, B = "{source}/coreos/etcd", "{destination}/mirror/etcd"
 

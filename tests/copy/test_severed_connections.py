@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from imageferry.copy import reader
-from imageferry.registry import transport
-from imageferry.report import Report
+from imageferry.registry.http import transport
+from imageferry.report.outcomes import Report
+from testkit.images.documents import image_manifest, sha256
+from testkit.images.push import push_document
+from testkit.images.raw import random_layer
+from testkit.registries.distribution import Distribution3, DistributionRegistry
+from testkit.registries.severing import Severing, severing
 from tests.copy.judging import assert_same
 from tests.copy.running import configured, errors, run
-from tests.images.documents import image_manifest, sha256
-from tests.images.push import push_document
-from tests.images.raw import random_layer
-from tests.registries.distribution import Distribution3, DistributionRegistry
-from tests.registries.severing import Severing, severing
 
 SIZE = 40 * 1024 * 1024
 CUT = 20 * 1024 * 1024
@@ -74,7 +74,7 @@ async def test_distribution_3_goes_on_where_it_broke(
     assert first < SIZE
     # Each from the last state of the hash before the byte that was lacking, at most a buffer before it.
     assert 1 <= len(again) < third.counts()["upload-patch"]
-    twice = IN_BUFFERS + reader.MARK_SPACING + transport.READ_SIZE
+    twice = IN_BUFFERS + reader.CHECKPOINT_SPACING + transport.READ_SIZE
     assert sum(again) <= SIZE - CUT + HEADS + len(again) * twice
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from imageferry.config import load_text
-from imageferry.copy.ferry import Ferry
+from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
+from testkit.images import raw
+from testkit.registries import actions
+from testkit.registries.auth import Bearer
+from testkit.registries.distribution import DistributionRegistry
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
 from tests.copy.judging import assert_same
 from tests.copy.running import configured, errors, outcomes, run
-from tests.images import raw
-from tests.registries import actions
-from tests.registries.auth import Bearer
-from tests.registries.distribution import DistributionRegistry
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
 
 SHARED = b"shared by all" * 1000
 LARGE = bytes(range(256)) * 8192
@@ -25,14 +25,14 @@ LARGE = bytes(range(256)) * 8192
 async def side_by_side(text: str) -> dict[str, str]:
     """Copy all images of a configuration at the same time; give the errors."""
     configuration = load_text(text, "config.json", environment={})
-    async with Ferry(configuration, Options(), {}) as ferry:
-        plans = await asyncio.gather(*(ferry.plan(rule) for rule in configuration.rules))
+    async with Engine(configuration, Options(), {}) as engine:
+        plans = await asyncio.gather(*(engine.plan(rule) for rule in configuration.rules))
         works = [work for plan in plans for work in plan]
-        results = await asyncio.gather(*(ferry.copy(work) for work in works), return_exceptions=True)
+        results = await asyncio.gather(*(engine.copy(work) for work in works), return_exceptions=True)
         for work, result in zip(works, results, strict=True):
             if isinstance(result, BaseException):
-                ferry.give_up(work, result)
-        return errors(ferry.outcomes.report())
+                engine.give_up(work, result)
+        return errors(engine.outcomes.report())
 
 
 @pytest.mark.parametrize("layer", [SHARED, LARGE], ids=["small", "large"])
@@ -143,7 +143,7 @@ async def test_two_repositories_of_one_registry_take_one_upload(
 
 @pytest.mark.parametrize("status", [202, 401, 403, 404, 405])
 async def test_a_mount_that_is_refused_becomes_an_upload(fake_source: FakeRegistry, status: int) -> None:
-    with FakeRegistry(Habits(mount=status)) as destination:
+    with FakeRegistry(Quirks(mount=status)) as destination:
         digest = fake_source.image("a/app", "v1", [SHARED, LARGE])
         places = [f"{destination.host}/one/app", f"{destination.host}/two/app"]
         report = await run(configured({f"{fake_source.host}/a/app:v1": places}, fake_source, destination))

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from imageferry.registry import uploads
-from imageferry.report import Report
+from imageferry.report.outcomes import Report
+from testkit.images.documents import sha256
+from testkit.registries import actions
+from testkit.registries.auth import Bearer
+from testkit.registries.certificates import Authority
+from testkit.registries.exchange import Call, Ending, Hangup, Reply
+from testkit.registries.fault_rules import Fault, Match, Proceed
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.log import Entry
+from testkit.registries.quirks import Quirks
 from tests.copy.running import configured, errors, run
-from tests.images.documents import sha256
-from tests.registries import actions
-from tests.registries.auth import Bearer
-from tests.registries.certificates import Authority
-from tests.registries.exchange import Call, Ending, Hangup, Reply
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.log import Entry
-from tests.registries.rules import Fault, Match, Proceed
 
 SIZE = 3 * 1024 * 1024 + 7
 LARGE = [bytes([number]) * SIZE for number in range(3)]
@@ -43,7 +43,7 @@ def refused(registry: FakeRegistry, *kinds: str) -> list[int]:
 
 @pytest.mark.parametrize("status", [400, 405, 501])
 async def test_a_registry_without_patch_gets_one_streamed_put(fake_source: FakeRegistry, status: int) -> None:
-    with FakeRegistry(Habits(refuse_patch=status)) as destination:
+    with FakeRegistry(Quirks(refuse_patch=status)) as destination:
         await copied(fake_source, destination, [*LARGE, *SMALL])
         assert refused(destination, "upload-patch", "upload-put") == [status]
         assert destination.count("upload-patch") == 1
@@ -56,7 +56,7 @@ async def test_a_registry_without_patch_gets_one_streamed_put(fake_source: FakeR
 
 
 async def test_a_streamed_put_of_wrong_bytes_is_never_ended(fake_source: FakeRegistry) -> None:
-    with FakeRegistry(Habits(refuse_patch=405)) as destination:
+    with FakeRegistry(Quirks(refuse_patch=405)) as destination:
         fake_source.image("a/app", "v1", [LARGE[0]])
         fake_source.rules.append(Fault(Match("blob-get", path=sha256(LARGE[0])), actions.corrupt(SIZE - 1)))
         text = configured({f"{fake_source.host}/a/app:v1": f"{destination.host}/a/app"}, fake_source, destination)
@@ -66,7 +66,7 @@ async def test_a_streamed_put_of_wrong_bytes_is_never_ended(fake_source: FakeReg
 
 
 async def test_a_streamed_put_whose_answer_is_lost_is_looked_up(fake_source: FakeRegistry) -> None:
-    with FakeRegistry(Habits(refuse_patch=405)) as destination:
+    with FakeRegistry(Quirks(refuse_patch=405)) as destination:
         large = Match("upload-put", predicate=lambda call: call.query("digest") == sha256(LARGE[0]))
         destination.rules.append(Fault(large, actions.hang_up(done=True), times=1))
         await copied(fake_source, destination, LARGE[:1])
@@ -77,7 +77,7 @@ async def test_a_streamed_put_whose_answer_is_lost_is_looked_up(fake_source: Fak
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
 async def test_a_streamed_put_that_breaks_starts_anew(fake_source: FakeRegistry, ending: Ending) -> None:
-    with FakeRegistry(Habits(refuse_patch=405)) as destination:
+    with FakeRegistry(Quirks(refuse_patch=405)) as destination:
         large = Match("upload-put", predicate=lambda call: call.query("digest") == sha256(LARGE[0]))
         destination.rules.append(Fault(large, actions.hang_up_reading(SIZE // 2, ending), times=1))
         await copied(fake_source, destination, LARGE[:1])
@@ -86,7 +86,7 @@ async def test_a_streamed_put_that_breaks_starts_anew(fake_source: FakeRegistry,
 
 
 async def test_a_registry_that_wants_patch_first_is_asked_once(fake_source: FakeRegistry) -> None:
-    with FakeRegistry(Habits(patch_before_put=True)) as destination:
+    with FakeRegistry(Quirks(patch_before_put=True)) as destination:
         await copied(fake_source, destination, [*SMALL, *LARGE])
         assert refused(destination, "upload-patch", "upload-put") == [400]
         assert destination.count("upload-patch") == len(SMALL) + len(LARGE) + 1
@@ -96,7 +96,7 @@ async def test_a_registry_that_wants_patch_first_is_asked_once(fake_source: Fake
 async def test_a_commit_at_an_address_that_is_not_the_newest_starts_anew(
     fake_source: FakeRegistry, layer: bytes, patch_first: bool
 ) -> None:
-    with FakeRegistry(Habits(patch_before_put=patch_first)) as destination:
+    with FakeRegistry(Quirks(patch_before_put=patch_first)) as destination:
 
         async def twice(call: Call, proceed: Proceed) -> Reply:
             """Have the session go on to a state that the answer does not tell."""
@@ -114,15 +114,15 @@ async def test_a_commit_at_an_address_that_is_not_the_newest_starts_anew(
 
 
 async def test_small_blobs_that_meet_such_a_registry_together_all_arrive(fake_source: FakeRegistry) -> None:
-    with FakeRegistry(Habits(patch_before_put=True)) as destination:
+    with FakeRegistry(Quirks(patch_before_put=True)) as destination:
         # All of them have been sent before the first refusal is heard.
         destination.rules.append(Fault("upload-put", actions.delay(0.3), times=3))
         await copied(fake_source, destination, SMALL, proc=3)
         assert len(refused(destination, "upload-put")) == 3
 
 
-@pytest.mark.parametrize("habits", [Habits(refuse_chunks=416), Habits(least_chunk=5 * 1024 * 1024)])
-async def test_a_blob_is_one_request_where_nobody_asks_for_more(fake_source: FakeRegistry, habits: Habits) -> None:
+@pytest.mark.parametrize("habits", [Quirks(refuse_chunks=416), Quirks(least_chunk=5 * 1024 * 1024)])
+async def test_a_blob_is_one_request_where_nobody_asks_for_more(fake_source: FakeRegistry, habits: Quirks) -> None:
     with FakeRegistry(habits) as destination:
         await copied(fake_source, destination, LARGE)
         assert [entry.bytes_in for entry in destination.log.entries("upload-patch")] == [SIZE] * len(LARGE)
@@ -200,7 +200,7 @@ async def test_a_stream_that_is_sent_elsewhere_goes_there(fake_source: FakeRegis
     bearer = Bearer({"ferry": "secret"})
     with (
         FakeRegistry(auth=bearer) as destination,
-        FakeRegistry(Habits(refuse_authorization=True), storage=destination.storage) as elsewhere,
+        FakeRegistry(Quirks(refuse_authorization=True), storage=destination.storage) as elsewhere,
     ):
 
         def moved(call: Call) -> str:
@@ -242,7 +242,7 @@ async def test_a_location_that_forgot_tls_is_asked_by_tls(fake_source: FakeRegis
 
 @pytest.mark.parametrize("layer", [b"", SMALL[0]], ids=["empty", "small"])
 async def test_a_small_blob_whose_session_is_lost_starts_anew(fake_source: FakeRegistry, layer: bytes) -> None:
-    with FakeRegistry(Habits(broken_patch="drop")) as destination:
+    with FakeRegistry(Quirks(broken_patch="drop")) as destination:
         blob = Match("upload-put", predicate=lambda call: call.query("digest") == sha256(layer))
 
         async def lose(call: Call, proceed: Proceed) -> Reply:

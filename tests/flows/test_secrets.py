@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.flows.command import CommandLine, insecure
-from tests.registries.auth import Bearer
-from tests.registries.inprocess import FakeRegistry
+from testkit.command_line import CommandLine, insecure
+from testkit.registries.auth import Bearer
+from testkit.registries.inprocess import FakeRegistry
 
 PASSWORD = "planted-password-7f3a"
 

@@ -3,15 +3,15 @@
 import json
 from collections import Counter
 
-from tests.flows.command import CommandLine, insecure
-from tests.flows.prefect_api import TERMINAL, PrefectApi
-from tests.images.making import ImageMaker
-from tests.images.push import request
-from tests.images.skopeo import skopeo_raw
-from tests.registries import actions
-from tests.registries.distribution import DistributionRegistry
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
+from testkit.command_line import CommandLine, insecure
+from testkit.images.making import ImageMaker
+from testkit.images.push import request
+from testkit.images.skopeo import skopeo_raw
+from testkit.prefect.api import TERMINAL, PrefectApi
+from testkit.registries import actions
+from testkit.registries.distribution import DistributionRegistry
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
 
 
 def test_the_forms_of_the_guide_arrive_under_the_right_names_and_stay(

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from imageferry.config import Access
-from imageferry.registry import Endpoint, Repository, transport
+from imageferry.model import RegistryAccess
+from imageferry.registry import RegistryClient, Repository
+from imageferry.registry.http import transport
 from tests.registry.opening import access
 
 HOST = "registry.example"
@@ -49,7 +50,7 @@ class Canned(httpx.AsyncBaseTransport):
 
 @asynccontextmanager
 async def canned(
-    answering: Answering, entry: Access | None = None, path: str = "a/app"
+    answering: Answering, entry: RegistryAccess | None = None, path: str = "a/app"
 ) -> AsyncIterator[tuple[Repository, Canned]]:
     """Open a repository at ``HOST`` that is answered so; nothing is waited for."""
     network = Canned(answering)
@@ -60,5 +61,5 @@ async def canned(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transport, "StreamingTransport", in_place)
         patch.setattr(transport, "_pause", lambda state: 0.0)
-        async with Endpoint(HOST, access() if entry is None else entry) as endpoint:
+        async with RegistryClient(HOST, access() if entry is None else entry) as endpoint:
             yield Repository(endpoint, path, writable=True), network

@@ -1,5 +1,5 @@
 """What all tests of a registry have in common."""
 
-from tests.registries.pauses import _no_proxies, pauses, waited
+from testkit.registries.pauses import _no_proxies, pauses, waited
 
 __all__ = ["_no_proxies", "pauses", "waited"]

@@ -6,31 +6,31 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from imageferry.config import Access
-from imageferry.registry import Endpoint, Repository
-from imageferry.registry.throttle import Throttle
-from imageferry.waits import Waits
+from imageferry.model import RegistryAccess
+from imageferry.registry import RegistryClient, Repository
+from imageferry.registry.limits.registry_limits import RegistryLimits
+from imageferry.report.waits import Waits
 
 
-def access(username: str = "", password: str = "", **more: Any) -> Access:
+def access(username: str = "", password: str = "", **more: Any) -> RegistryAccess:
     """Make an entry of `auth`: plain HTTP is let be, unless `insecure` says otherwise."""
     secrets = {"username": SecretStr(username), "password": SecretStr(password)} if username else {}
     for name in ("identity_token", "proxy"):
         if name in more:
             secrets[name] = SecretStr(more.pop(name))
-    return Access(**{"insecure": True, **secrets, **more})
+    return RegistryAccess(**{"insecure": True, **secrets, **more})
 
 
 @asynccontextmanager
 async def opened(
     host: str,
     path: str = "a/app",
-    entry: Access | None = None,
+    entry: RegistryAccess | None = None,
     *,
     writable: bool = False,
-    throttle: Throttle | None = None,
+    throttle: RegistryLimits | None = None,
     waits: Waits | None = None,
 ) -> AsyncIterator[Repository]:
     """Open a repository; without an entry of `auth`, one that lets plain HTTP be."""
-    async with Endpoint(host, access() if entry is None else entry, throttle, waits) as endpoint:
+    async with RegistryClient(host, access() if entry is None else entry, throttle, waits) as endpoint:
         yield Repository(endpoint, path, writable=writable)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import repeat
 
 from imageferry.registry import Repository
-from tests.registries.loopback import serving
+from testkit.registries.loopback import serving
 from tests.registry.opening import opened
 
 PING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from imageferry.config import Access
-from imageferry.copy.platforms import choose
-from imageferry.copy.tree import blobs, children
+from imageferry.copy.manifest_contents import blobs, children
+from imageferry.copy.platforms import filter_platforms
 from imageferry.errors import ImageferryError
+from imageferry.model import RegistryAccess
 from imageferry.registry import Repository
+from imageferry.registry.http.transport import ATTEMPTS
+from imageferry.registry.limits.quota import retry_after
 from imageferry.registry.manifests import DOCKER_SCHEMA1_SIGNED, INDEX_TYPES, OCI_INDEX, OCI_MANIFEST
-from imageferry.registry.quota import retry_after
-from imageferry.registry.transport import ATTEMPTS
 from imageferry.selection import PlatformFilter
-from imageferry.words import printable
-from tests.images.documents import sha256
+from imageferry.text import escape_control
+from testkit.images.documents import sha256
 from tests.registry.canned import Answer, canned
 from tests.registry.opening import access
 
@@ -79,7 +79,7 @@ Asking = Callable[[Repository], Coroutine[Any, Any, Any]]
 
 async def _walk(repository: Repository) -> None:
     manifest = await repository.manifests.get("v1")
-    await choose(manifest, repository, PlatformFilter.parse(["linux/arm64/v8"]))
+    await filter_platforms(manifest, repository, PlatformFilter.parse(["linux/arm64/v8"]))
     children(manifest, 0) if manifest.is_index else blobs(manifest)
 
 
@@ -103,7 +103,7 @@ async def _put(repository: Repository) -> None:
 
 
 ASKED: dict[str, Asking] = {
-    "describe": lambda repository: repository.manifests.describe("v1"),
+    "describe": lambda repository: repository.manifests.head("v1"),
     "by digest": lambda repository: repository.manifests.get(DIGEST),
     "size": lambda repository: repository.blobs.size(DIGEST),
     "small": lambda repository: repository.blobs.read(DIGEST, 1000),
@@ -116,7 +116,7 @@ ASKED: dict[str, Asking] = {
 }
 
 
-async def tolerated(asking: Asking, answers: list[Answer], entry: Access | None = None) -> int:
+async def tolerated(asking: Asking, answers: list[Answer], entry: RegistryAccess | None = None) -> int:
     """Ask, and let the answers come in turn, the last for ever; give how often was asked."""
     coming = iter(answers[:-1])
 
@@ -131,7 +131,7 @@ async def tolerated(asking: Asking, answers: list[Answer], entry: Access | None 
             words = str(error)
         else:
             words = ""
-        assert printable(words) == words
+        assert escape_control(words) == words
         assert len(words) < 1500
         return len(network.asked)
 
@@ -198,4 +198,4 @@ async def test_an_index_without_entries_is_one_of_none() -> None:
         answer: Answer = (200, [(b"content-type", OCI_INDEX.encode())], body)
         async with canned(lambda request, answer=answer: answer) as (repository, _):  # type: ignore[misc]
             manifest = await repository.manifests.get("v1")
-            assert (await choose(manifest, repository, PlatformFilter.parse(["linux"]))).root == manifest
+            assert (await filter_platforms(manifest, repository, PlatformFilter.parse(["linux"]))).root == manifest

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from imageferry.config import Access
 from imageferry.errors import ImageferryError
+from imageferry.model import RegistryAccess
 from imageferry.registry import Repository
 from imageferry.registry.manifests import OCI_MANIFEST
-from tests.images.documents import sha256
+from testkit.images.documents import sha256
 from tests.registry.canned import Answer, canned
 from tests.registry.opening import access
 
@@ -58,7 +58,7 @@ class Bad(NamedTuple):
     asking: Asking
     answers: list[Answer]
     message: str
-    entry: Access | None = None
+    entry: RegistryAccess | None = None
 
 
 async def read(repository: Repository) -> object:
@@ -70,7 +70,7 @@ async def read_digest(repository: Repository) -> object:
 
 
 async def look(repository: Repository) -> object:
-    return await repository.manifests.describe("v1")
+    return await repository.manifests.head("v1")
 
 
 async def tags(repository: Repository) -> object:

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from imageferry.registry.errors import BadAnswer, NotFound, Unreachable
-from tests.registries import actions
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
+from imageferry.registry.errors import InvalidResponse, NotFound, Unreachable
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
 from tests.registry.opening import opened
 
 BLOB = bytes(range(256)) * 100
@@ -24,7 +24,7 @@ async def test_a_blob_is_looked_up_with_one_head(fake_source: FakeRegistry) -> N
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
 async def test_a_look_that_is_refused_means_no(status: int) -> None:
-    with FakeRegistry(Habits(blob_head=status)) as registry:
+    with FakeRegistry(Quirks(blob_head=status)) as registry:
         digest = registry.add_blob("a/app", BLOB)
         async with opened(registry.host) as repository:
             assert not await repository.blobs.exists(digest)
@@ -33,7 +33,7 @@ async def test_a_look_that_is_refused_means_no(status: int) -> None:
 
 @pytest.mark.parametrize(("ranges", "status", "start"), [(True, 206, 1000), (False, 200, 0)])
 async def test_a_blob_is_read_from_an_offset(ranges: bool, status: int, start: int) -> None:
-    with FakeRegistry(Habits(ranges=ranges)) as registry:
+    with FakeRegistry(Quirks(ranges=ranges)) as registry:
         digest = registry.add_blob("a/app", BLOB)
         async with opened(registry.host) as repository, repository.blobs.open(digest, 1000) as answer:
             assert answer.status_code == status
@@ -44,7 +44,7 @@ async def test_a_small_blob_is_read_with_a_bound(fake_source: FakeRegistry) -> N
     digest = fake_source.add_blob("a/app", BLOB)
     async with opened(fake_source.host) as repository:
         assert await repository.blobs.read(digest, len(BLOB)) == BLOB
-        with pytest.raises(BadAnswer, match="more than 25,599 bytes"):
+        with pytest.raises(InvalidResponse, match="more than 25,599 bytes"):
             await repository.blobs.read(digest, len(BLOB) - 1)
 
 
@@ -59,7 +59,7 @@ async def test_redirects_end(fake_source: FakeRegistry) -> None:
     digest = fake_source.add_blob("a/app", BLOB)
     fake_source.rules.append(Fault("blob-get", actions.redirect(fake_source.url)))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(BadAnswer, match="redirects without end"):
+        with pytest.raises(InvalidResponse, match="redirects without end"):
             await repository.blobs.read(digest, len(BLOB))
     assert fake_source.count("blob-get") < 10
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from imageferry.registry.errors import BadAnswer, RegistryError
+from imageferry.registry.errors import InvalidResponse, RegistryError
 from imageferry.registry.manifests import MANIFEST_LIMIT
-from tests.registries import actions
-from tests.registries.auth import Bearer
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.proxy import running
-from tests.registries.rules import Fault
+from testkit.registries import actions
+from testkit.registries.auth import Bearer
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.proxy import running
 from tests.registry.opening import access, opened
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
@@ -19,7 +19,7 @@ async def test_a_redirect_to_the_machines_own_metadata(fake_source: FakeRegistry
     digest = fake_source.add_blob("a/app", b"layer")
     fake_source.rules.append(Fault("blob-get", actions.redirect(lambda call: METADATA)))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(BadAnswer, match=INSIDE):
+        with pytest.raises(InvalidResponse, match=INSIDE):
             await repository.blobs.read(digest, 100)
 
 
@@ -27,7 +27,7 @@ async def test_an_upload_at_the_machines_own_metadata(fake_destination: FakeRegi
     fake_destination.rules.append(Fault("upload-start", actions.respond(202, b"", {"Location": METADATA})))
     async with opened(fake_destination.host, writable=True) as repository:
         upload = await repository.uploads.start("sha256:" + "0" * 64)
-        with pytest.raises(BadAnswer, match=INSIDE):
+        with pytest.raises(InvalidResponse, match=INSIDE):
             await upload.put(b"layer")
 
 
@@ -36,8 +36,8 @@ async def test_a_token_server_at_the_machines_own_metadata(realm: str) -> None:
     with FakeRegistry(auth=Bearer({"ferry": "secret"}, realm=realm)) as registry:
         registry.image("a/app", "v1")
         async with opened(registry.host, entry=access("ferry", "secret")) as repository:
-            with pytest.raises(BadAnswer, match=INSIDE):
-                await repository.manifests.describe("v1")
+            with pytest.raises(InvalidResponse, match=INSIDE):
+                await repository.manifests.head("v1")
 
 
 async def test_a_registry_elsewhere_does_not_lead_to_this_machine(fake_source: FakeRegistry) -> None:
@@ -49,7 +49,7 @@ async def test_a_registry_elsewhere_does_not_lead_to_this_machine(fake_source: F
             running({name: fake_source.host}) as proxy,
             opened(name, entry=access(proxy=proxy.url)) as repository,
         ):
-            with pytest.raises(BadAnswer, match=INSIDE):
+            with pytest.raises(InvalidResponse, match=INSIDE):
                 await repository.blobs.read(digest, 100)
         assert len(inside.log) == 0
 
@@ -69,11 +69,11 @@ async def test_a_server_that_is_no_registry(fake_source: FakeRegistry) -> None:
     async with opened(fake_source.host, writable=True) as repository:
         for asked in (
             repository.manifests.get("v1"),
-            repository.manifests.describe("v1"),
+            repository.manifests.head("v1"),
             repository.tags.all(),
             repository.uploads.start(digest),
         ):
-            with pytest.raises(BadAnswer):
+            with pytest.raises(InvalidResponse):
                 await asked
 
 

@@ -8,9 +8,9 @@ import tracemalloc
 import pytest
 
 from imageferry.registry import Manifest, RegistryError
-from imageferry.registry.errors import BadAnswer, DigestMismatch, NotFound, Refused, Unavailable
+from imageferry.registry.errors import DigestMismatch, InvalidResponse, NotFound, RequestRejected, Unavailable
 from imageferry.registry.manifests import MANIFEST_LIMIT
-from tests.images.documents import (
+from testkit.images.documents import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     DOCKER_SCHEMA1,
@@ -18,12 +18,12 @@ from tests.images.documents import (
     OCI_MANIFEST,
     image_manifest,
 )
-from tests.images.raw import gzip_layer
-from tests.images.schema1 import schema1_manifest
-from tests.registries import actions
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault, Match
+from testkit.images.raw import gzip_layer
+from testkit.images.schema1 import schema1_manifest
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault, Match
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
 from tests.registry.opening import opened
 
 ZEROS = "sha256:" + "0" * 64
@@ -32,7 +32,7 @@ ZEROS = "sha256:" + "0" * 64
 async def test_a_tag_is_described_with_one_head(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", docker=True)
     async with opened(fake_source.host) as repository:
-        found = await repository.manifests.describe("v1")
+        found = await repository.manifests.head("v1")
     assert found is not None
     data = fake_source.manifest("a/app", "v1") or b""
     assert (found.digest, found.media_type, found.size) == (digest, DOCKER_MANIFEST, len(data))
@@ -42,22 +42,22 @@ async def test_a_tag_is_described_with_one_head(fake_source: FakeRegistry) -> No
 async def test_what_is_not_there_is_none(fake_source: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
     async with opened(fake_source.host) as repository:
-        assert await repository.manifests.describe("v2") is None
+        assert await repository.manifests.head("v2") is None
         with pytest.raises(NotFound, match=r"a/app:v2.*404"):
             await repository.manifests.get("v2")
     assert fake_source.count("manifest-head") == 1
 
 
-@pytest.mark.parametrize("habits", [Habits(digest_header=False), Habits(manifest_head=405)])
-async def test_a_head_without_a_digest_is_made_good_with_a_get(habits: Habits) -> None:
+@pytest.mark.parametrize("habits", [Quirks(digest_header=False), Quirks(manifest_head=405)])
+async def test_a_head_without_a_digest_is_made_good_with_a_get(habits: Quirks) -> None:
     with FakeRegistry(habits) as registry:
         digest = registry.image("a/app", "v1")
         async with opened(registry.host) as repository:
-            found = await repository.manifests.describe("v1")
+            found = await repository.manifests.head("v1")
             assert found is not None
             assert found.digest == digest
             if habits.manifest_head is None:
-                assert await repository.manifests.describe("v2") is None
+                assert await repository.manifests.head("v2") is None
 
 
 async def test_the_bytes_count_and_not_the_header(fake_source: FakeRegistry) -> None:
@@ -80,14 +80,14 @@ async def test_a_digest_header_that_is_none_is_told(fake_source: FakeRegistry) -
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-head", actions.wrong_digest("md5:abc")))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(BadAnswer, match="md5:abc"):
-            await repository.manifests.describe("v1")
+        with pytest.raises(InvalidResponse, match="md5:abc"):
+            await repository.manifests.head("v1")
 
 
 async def test_every_type_is_accepted_by_name(fake_source: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
     async with opened(fake_source.host) as repository:
-        await repository.manifests.describe("v1")
+        await repository.manifests.head("v1")
         await repository.manifests.get("v1")
     for entry in fake_source.log.entries("manifest-head", "manifest-get"):
         accepted = entry.headers["accept"].split(", ")
@@ -107,9 +107,9 @@ async def test_a_manifest_is_read_up_to_4_mib_and_no_further(fake_source: FakeRe
     fake_source.rules.append(Fault(Match("manifest-get", path="huge"), actions.stall_after(MANIFEST_LIMIT + 2**21)))
     async with opened(fake_source.host) as repository:
         assert len((await repository.manifests.get("most")).body) == MANIFEST_LIMIT
-        with pytest.raises(BadAnswer, match=r"a/app:more.*4,194,304"):
+        with pytest.raises(InvalidResponse, match=r"a/app:more.*4,194,304"):
             await repository.manifests.get("more")
-        with pytest.raises(BadAnswer, match="4,194,304"):
+        with pytest.raises(InvalidResponse, match="4,194,304"):
             await repository.manifests.get("huge")
 
 
@@ -117,10 +117,10 @@ async def test_a_page_for_people_is_no_manifest(fake_source: FakeRegistry) -> No
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault(None, actions.html()))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(BadAnswer, match=r"a/app:v1|sha256"):
+        with pytest.raises(InvalidResponse, match=r"a/app:v1|sha256"):
             await repository.manifests.get("v1")
-        with pytest.raises(BadAnswer):
-            await repository.manifests.describe("v1")
+        with pytest.raises(InvalidResponse):
+            await repository.manifests.head("v1")
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "application/octet-stream", "text/plain; charset=utf-8"])
@@ -163,7 +163,7 @@ async def test_a_put_that_is_refused_is_told_as_the_registry_says_it(fake_destin
     fake_destination.habits.immutable_tags = True
     async with opened(fake_destination.host, writable=True) as repository:
         await repository.manifests.put("v1", Manifest.of(image_manifest([]).data, OCI_MANIFEST))
-        with pytest.raises(Refused, match=r"412.*tag v1 is immutable") as told:
+        with pytest.raises(RequestRejected, match=r"412.*tag v1 is immutable") as told:
             await repository.manifests.put("v1", Manifest.of(image_manifest([b"other"]).data, OCI_MANIFEST))
     assert not told.value.transient
     assert fake_destination.count("manifest-put") == 2

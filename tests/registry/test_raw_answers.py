@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imageferry.errors import ImageferryError
 from imageferry.registry import Repository
 from imageferry.registry.errors import NotFound, RegistryError, Unreachable
-from imageferry.words import printable
+from imageferry.text import escape_control
 from tests.registry.raw import answer, answering
 
 DIGEST = "sha256:" + "0" * 64
@@ -42,7 +42,7 @@ async def test_any_bytes(raw: bytes, on_ping: bool) -> None:
                     words = str(error)
                 else:
                     words = ""
-    assert printable(words) == words
+    assert escape_control(words) == words
 
 
 @pytest.mark.parametrize(

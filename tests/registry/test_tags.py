@@ -5,13 +5,13 @@ from typing import Literal
 import pytest
 
 from imageferry.registry import tags as listing
-from imageferry.registry.errors import BadAnswer, Forbidden, NotFound
-from tests.registries import actions
-from tests.registries.auth import Bearer
-from tests.registries.exchange import Call, Reply
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault, Proceed
+from imageferry.registry.errors import Forbidden, InvalidResponse, NotFound
+from testkit.registries import actions
+from testkit.registries.auth import Bearer
+from testkit.registries.exchange import Call, Reply
+from testkit.registries.fault_rules import Fault, Proceed
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
 from tests.registry.opening import access, opened
 
 
@@ -25,7 +25,7 @@ def filled(registry: FakeRegistry, count: int) -> list[str]:
 
 @pytest.mark.parametrize(("tags_null", "count"), [(True, 0), (False, 0), (False, 1), (False, 7)])
 async def test_all_tags_come_on_one_page(tags_null: bool, count: int) -> None:
-    with FakeRegistry(Habits(tags_null=tags_null)) as registry:
+    with FakeRegistry(Quirks(tags_null=tags_null)) as registry:
         registry.storage.repository("a/app")
         tags = filled(registry, count) if count else []
         async with opened(registry.host) as repository:
@@ -37,7 +37,7 @@ async def test_all_tags_come_on_one_page(tags_null: bool, count: int) -> None:
 async def test_pages_follow_at_the_registrys_own_host(
     link: Literal["relative", "absolute", "other-host", "other-scheme", "query-only"],
 ) -> None:
-    with FakeRegistry(Habits(page_size=3, link=link)) as registry:
+    with FakeRegistry(Quirks(page_size=3, link=link)) as registry:
         tags = filled(registry, 10)
         async with opened(registry.host) as repository:
             assert await repository.tags.all() == tags
@@ -53,7 +53,7 @@ async def test_a_page_that_leads_to_itself_is_the_last(fake_source: FakeRegistry
 
 
 async def test_no_more_is_asked_for_than_every_registry_gives() -> None:
-    with FakeRegistry(Habits(most_tags=1000)) as registry:
+    with FakeRegistry(Quirks(most_tags=1000)) as registry:
         tags = filled(registry, 2500)
         async with opened(registry.host) as repository:
             assert await repository.tags.all() == tags
@@ -84,13 +84,13 @@ async def test_a_tag_on_two_pages_is_one_tag(fake_source: FakeRegistry) -> None:
 async def test_what_is_no_list_of_tags_is_told(fake_source: FakeRegistry, body: bytes) -> None:
     fake_source.rules.append(Fault("tags", actions.respond(200, body)))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(BadAnswer, match="no list of tags"):
+        with pytest.raises(InvalidResponse, match="no list of tags"):
             await repository.tags.all()
 
 
 @pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (403, Forbidden), (500, NotFound)])
 async def test_a_missing_repository_is_told_after_one_request(status: int, kind: type[Exception]) -> None:
-    with FakeRegistry(Habits(unknown_name=status)) as registry:
+    with FakeRegistry(Quirks(unknown_name=status)) as registry:
         async with opened(registry.host, "b/app") as repository:
             with pytest.raises(kind, match="b/app"):
                 await repository.tags.all()
@@ -111,7 +111,7 @@ async def test_a_list_without_end_ends(
 
     fake_source.rules.append(Fault("tags", another))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(BadAnswer, match=r"lists tags without end \(5 pages so far\)"):
+        with pytest.raises(InvalidResponse, match=r"lists tags without end \(5 pages so far\)"):
             await repository.tags.all()
     assert fake_source.count("tags") == 5
 
@@ -121,14 +121,14 @@ async def test_a_next_page_that_is_nowhere_is_told(fake_source: FakeRegistry, li
     headers = {"Link": f'<{link}>; rel="next"'}
     fake_source.rules.append(Fault("tags", actions.respond(200, b'{"tags":["a"]}', headers)))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(BadAnswer, match=f"the next page is at '{link}', which is not an address"):
+        with pytest.raises(InvalidResponse, match=f"the next page is at '{link}', which is not an address"):
             await repository.tags.all()
     assert fake_source.count("tags") == 1
 
 
 async def test_a_token_that_ends_between_two_pages_is_renewed() -> None:
     bearer = Bearer({"ferry": "secret"})
-    with FakeRegistry(Habits(page_size=3), auth=bearer) as registry:
+    with FakeRegistry(Quirks(page_size=3), auth=bearer) as registry:
         tags = filled(registry, 10)
         registry.rules.append(Fault("tags", actions.run_first(bearer.revoke_all), times=1, skip=2))
         async with opened(registry.host, entry=access(username="ferry", password="secret")) as repository:

@@ -8,16 +8,16 @@ import httpx
 import pytest
 
 from imageferry.registry import Repository, uploads
-from imageferry.registry.errors import BadAnswer, Forbidden, NotFound, Refused, RegistryError
+from imageferry.registry.errors import Forbidden, InvalidResponse, NotFound, RegistryError, RequestRejected
 from imageferry.registry.uploads import Upload, _location
-from tests.images.documents import sha256
-from tests.registries import actions
-from tests.registries.auth import Bearer
-from tests.registries.certificates import Authority
-from tests.registries.habits import Habits
-from tests.registries.inprocess import FakeRegistry
-from tests.registries.rules import Fault
-from tests.registries.storage import Storage
+from testkit.images.documents import sha256
+from testkit.registries import actions
+from testkit.registries.auth import Bearer
+from testkit.registries.certificates import Authority
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.quirks import Quirks
+from testkit.registries.storage import Storage
 from tests.registry.opening import access, opened
 
 BLOB = b"a layer" * 1000
@@ -51,19 +51,19 @@ async def whole(repository: Repository) -> None:
 @pytest.mark.parametrize(
     "habits",
     [
-        Habits(),
-        Habits(location="relative"),
-        Habits(location="relative", state=False),
-        Habits(state=False),
-        Habits(patch_status=201),
-        Habits(patch_status=204),
-        Habits(stale_range=True),
-        Habits(refuse_chunks=416),
-        Habits(patch_before_put=True),
-        Habits(least_chunk=1024 * 1024),
+        Quirks(),
+        Quirks(location="relative"),
+        Quirks(location="relative", state=False),
+        Quirks(state=False),
+        Quirks(patch_status=201),
+        Quirks(patch_status=204),
+        Quirks(stale_range=True),
+        Quirks(refuse_chunks=416),
+        Quirks(patch_before_put=True),
+        Quirks(least_chunk=1024 * 1024),
     ],
 )
-async def test_an_upload(habits: Habits, upload: Way) -> None:
+async def test_an_upload(habits: Quirks, upload: Way) -> None:
     with FakeRegistry(habits) as registry:
         async with opened(registry.host, writable=True) as repository:
             await upload(repository)
@@ -96,7 +96,7 @@ async def test_an_upload_at_another_host(upload: Way) -> None:
     storage = Storage()
     with (
         FakeRegistry(storage=storage) as registry,
-        FakeRegistry(Habits(refuse_authorization=True), storage=storage) as uploads,
+        FakeRegistry(Quirks(refuse_authorization=True), storage=storage) as uploads,
     ):
         registry.habits.location, registry.habits.location_base = "other-host", uploads.url
         async with opened(registry.host, writable=True) as repository:
@@ -214,7 +214,7 @@ async def test_a_session_without_an_address_is_told(fake_destination: FakeRegist
 async def test_a_start_that_is_none_is_told(fake_destination: FakeRegistry, status: int) -> None:
     fake_destination.rules.append(Fault("upload-start", actions.respond(status)))
     async with opened(fake_destination.host, writable=True) as repository:
-        with pytest.raises(BadAnswer, match=f"answered {status}, expected 202"):
+        with pytest.raises(InvalidResponse, match=f"answered {status}, expected 202"):
             await whole(repository)
 
 
@@ -228,7 +228,7 @@ async def test_a_mount_spares_the_upload(fake_destination: FakeRegistry) -> None
 
 @pytest.mark.parametrize(("status", "starts"), [(202, 0), (401, 1), (403, 1), (404, 1), (405, 1)])
 async def test_a_mount_that_is_refused_leaves_a_session(status: int, starts: int) -> None:
-    with FakeRegistry(Habits(mount=status)) as registry:
+    with FakeRegistry(Quirks(mount=status)) as registry:
         digest = registry.add_blob("b/app", BLOB)
         async with opened(registry.host, writable=True) as repository:
             session = await repository.uploads.mount(digest, "b/app")
@@ -277,14 +277,14 @@ async def test_a_token_that_ends_before_a_stream_may_heal() -> None:
 
 @pytest.mark.parametrize("status", [204, 401, 404, 405, 500])
 async def test_cancelling_may_be_refused(status: int) -> None:
-    with FakeRegistry(Habits(cancel_status=status)) as registry:
+    with FakeRegistry(Quirks(cancel_status=status)) as registry:
         async with opened(registry.host, writable=True) as repository:
             await (await repository.uploads.start(DIGEST)).cancel()
         assert registry.count("upload-cancel") == 1
 
 
 async def test_a_quota_is_told_as_the_registry_says_it(pauses: list[float]) -> None:
-    with FakeRegistry(Habits(quota=10)) as registry:
+    with FakeRegistry(Quirks(quota=10)) as registry:
         async with opened(registry.host, writable=True) as repository:
             with pytest.raises(Forbidden, match="exceed the configured quota of 10") as told:
                 await whole(repository)
@@ -293,7 +293,7 @@ async def test_a_quota_is_told_as_the_registry_says_it(pauses: list[float]) -> N
 
 
 async def test_a_repository_that_is_not_made_on_push_is_told() -> None:
-    with FakeRegistry(Habits(create_on_push=False)) as registry:
+    with FakeRegistry(Quirks(create_on_push=False)) as registry:
         async with opened(registry.host, writable=True) as repository:
             with pytest.raises(NotFound, match="NAME_UNKNOWN"):
                 await whole(repository)
@@ -302,7 +302,7 @@ async def test_a_repository_that_is_not_made_on_push_is_told() -> None:
 async def test_other_bytes_than_the_digests_are_not_committed(fake_destination: FakeRegistry) -> None:
     async with opened(fake_destination.host, writable=True) as repository:
         upload = await repository.uploads.start(DIGEST)
-        with pytest.raises(Refused, match="DIGEST_INVALID"):
+        with pytest.raises(RequestRejected, match="DIGEST_INVALID"):
             await upload.put(BLOB + b"more")
     assert fake_destination.blob("a/app", DIGEST) is None
 

@@ -12,11 +12,11 @@ from types import FrameType
 
 from cyclopts import App
 
-from tests.soak.course import HANGS_AFTER, sail
+from tests.soak.counts import Counts
 from tests.soak.kills import Killer
-from tests.soak.places import kinds_here
-from tests.soak.tally import Tally
-from tests.soak.worlds import world
+from tests.soak.registries import kinds_here
+from tests.soak.run_scenario import HANGS_AFTER, run_scenario
+from tests.soak.scenarios import make_scenario
 
 SEEDS, KILLS = 300, 100
 
@@ -72,14 +72,14 @@ def soak(
     return 0
 
 
-def _run(folder: Path, seeds: list[int], kills: list[int]) -> Tally:
-    tally, kinds = Tally(), kinds_here()
+def _run(folder: Path, seeds: list[int], kills: list[int]) -> Counts:
+    tally, kinds = Counts(), kinds_here()
     begun = spoken = time.monotonic()
     print(f"registries: {', '.join(kinds)}; files in {folder}", flush=True)
     with Killer(folder, kinds) as killer:
 
-        def sailed(number: int) -> Tally:
-            return asyncio.run(sail(world(number, kinds), folder / f"seed-{number}"))
+        def sailed(number: int) -> Counts:
+            return asyncio.run(run_scenario(make_scenario(number, kinds), folder / f"seed-{number}"))
 
         for work, number in (*((sailed, seed) for seed in seeds), *((killer.kill, kill) for kill in kills)):
             # A loop that is blocked cannot time itself out: this tells where it stands, and ends the process.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.images.documents import OCI_EMPTY, OCI_MANIFEST, Document, descriptor, document, image_manifest
-from tests.images.documents import index_manifest as index_of
+from testkit.images.documents import OCI_EMPTY, OCI_MANIFEST, Document, descriptor, document, image_manifest
+from testkit.images.documents import index_manifest as index_of
 
 KIB, MIB = 1024, 1024 * 1024
 

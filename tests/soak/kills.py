@@ -15,18 +15,18 @@ from types import TracebackType
 from typing import Self
 
 from imageferry.copy.transfer import WHOLE_LIMIT
-from imageferry.report import Report
+from imageferry.report.outcomes import Report
+from testkit.command_line import ROOT, CommandLine
+from testkit.prefect.server import PrefectServer, running_server
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault
+from testkit.registries.quirks import Quirks
 from tests.copy.running import configured
-from tests.flows.command import ROOT, CommandLine
-from tests.flows.prefect_server import PrefectServer, running_server
-from tests.registries import actions
-from tests.registries.habits import Habits
-from tests.registries.rules import Fault
+from tests.soak.checks import Copies, broken_tags, find_errors
+from tests.soak.counts import Counts
 from tests.soak.images import MIB, Image, cargo
-from tests.soak.places import Place, running
-from tests.soak.tally import Tally
-from tests.soak.verdict import Copies, broken_tags, faults_of
-from tests.soak.worlds import Site
+from tests.soak.registries import Place, running
+from tests.soak.scenarios import Site
 
 #: Every so many kills are of the whole command, which starts ten times as slowly as the engine alone.
 COMMAND_EVERY = 6
@@ -52,7 +52,7 @@ class Killer:
     ) -> None:
         self._resources.close()
 
-    def kill(self, number: int) -> Tally:
+    def kill(self, number: int) -> Counts:
         """Do one kill, and give its counts; what is wrong is in ``wrong``."""
         folder = self._folder / f"kill-{number}"
         folder.mkdir(parents=True)
@@ -62,7 +62,7 @@ class Killer:
         with ExitStack() as stack:
             source = stack.enter_context(running(Site(rng.choice(self._kinds)), folder / "source"))
             # One in process takes a tag whatever it names: there the order of the copying is all.
-            site = Site(rng.choice(self._kinds), Habits(check_references=False))
+            site = Site(rng.choice(self._kinds), Quirks(check_references=False))
             place = stack.enter_context(running(site, folder / "destination"))
             tally = _Kill(rng, source, place, folder, start).run()
         tally.kills_of_the_command = int(by_command)
@@ -109,7 +109,7 @@ class _Kill:
     folder: Path
     start: Start
 
-    def run(self) -> Tally:
+    def run(self) -> Counts:
         """Kill, look, run again, look again; what is wrong stands under an empty name in ``wrong``."""
         load = cargo(self.rng)
         for image in load:
@@ -120,7 +120,7 @@ class _Kill:
         rules = {f"{self.source.host}/{name}": f"{self.place.host}/copy/{name}" for name in _repositories(load)}
         text = configured(rules, auth={place.host: place.access for place in places})
         (self.folder / "config.json").write_text(text)
-        tally = Tally(kills=1)
+        tally = Counts(kills=1)
         faults = self._kill(self._moment(load), tally) + broken_tags(copies, at_rest=False)
         for place in places:
             place.settle()
@@ -151,7 +151,7 @@ class _Kill:
                 wanted = self.rng.randint(1, sum(1 + len(image.children) for image in load) - 1)
                 return lambda: len(log.entries("manifest-put")) >= wanted
 
-    def _kill(self, is_time: Callable[[], bool], tally: Tally) -> list[str]:
+    def _kill(self, is_time: Callable[[], bool], tally: Counts) -> list[str]:
         # Slow enough that every moment of the copy can be met.
         self.source.door.rules.append(Fault("blob-get", actions.slowly(self.rng.uniform(2, 8) * MIB)))
         until = time.monotonic() + HANGS_AFTER
@@ -166,7 +166,7 @@ class _Kill:
         said = _said(process)
         return [f"the first run failed by itself: {said}"] if process.returncode not in (0, -9) else []
 
-    def _again(self, copies: Copies, arrived: set[Kept], tally: Tally) -> list[str]:
+    def _again(self, copies: Copies, arrived: set[Kept], tally: Counts) -> list[str]:
         """Run again, and give what is wrong: all must be there at the end, and nothing sent that had arrived."""
         for place in (self.source, self.place):
             place.heal()
@@ -181,9 +181,9 @@ class _Kill:
         if process.returncode != 0:
             return [f"the second run ended with {process.returncode}: {said}"]
         report = Report.model_validate(json.loads((self.folder / "report.json").read_text()))
-        return self._sent_again(copies, arrived, tally) + faults_of(self.source, copies, report)
+        return self._sent_again(copies, arrived, tally) + find_errors(self.source, copies, report)
 
-    def _sent_again(self, copies: Copies, arrived: set[Kept], tally: Tally) -> list[str]:
+    def _sent_again(self, copies: Copies, arrived: set[Kept], tally: Counts) -> list[str]:
         """Give the blobs that had arrived and were sent again, but the small ones that are sent rather than asked for.
 
         docker/distribution knows no repository without a tag, and where none is known small blobs are not looked up.

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.course import sail
+from tests.soak.faults import TROUBLES
 from tests.soak.kills import Killer
-from tests.soak.places import kinds_here
-from tests.soak.troubles import TROUBLES
-from tests.soak.worlds import KINDS, world
+from tests.soak.registries import kinds_here
+from tests.soak.run_scenario import run_scenario
+from tests.soak.scenarios import KINDS, make_scenario
 
 #: Chosen so that they are quick and have, between them, all that the first test asks for.
 SEEDS = (1, 4, 8, 9, 12, 16, 22, 32, 36, 45, 50, 53)
@@ -23,7 +23,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
 
 
 def test_the_seeds_have_everything_between_them() -> None:
-    worlds = [world(seed) for seed in SEEDS]
+    worlds = [make_scenario(seed) for seed in SEEDS]
     assert {site.kind for each in worlds for site in each.sites} == set(KINDS)
     assert {each.source.kind for each in worlds} == set(KINDS)
     sites = [site for each in worlds for site in (each.source, *each.sites)]
@@ -36,7 +36,7 @@ def test_the_seeds_have_everything_between_them() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_seed_ends_as_it_must(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    tally = await sail(world(seed, kinds_here()), tmp_path / "seed")
+    tally = await run_scenario(make_scenario(seed, kinds_here()), tmp_path / "seed")
     assert tally.wrong == {}
     assert tally.requests > 0
 

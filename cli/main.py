@@ -1,0 +1,34 @@
+"""Where the command line begins: Prefect's server is started before anything else is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+from typing import NoReturn
+
+from orchestration.server.own_server import ServerError, find_or_start_server
+
+#: Words with which no server of our own is wanted; the first ones only ask for words, the last one for the user's.
+_NO_SERVER = {"--help", "-h", "--version", "--no-history", "--distribute"}
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its status."""
+    words = sys.argv[1:]
+    # What is imported stays: to look for garbage among it takes a tenth of the start. The run turns it on again.
+    gc.disable()
+    if not _NO_SERVER.intersection(words):
+        # It takes longer than all else; where the configuration turns out to be bad, it ends with this process.
+        with contextlib.suppress(ServerError):
+            # Told once the words are read: a fault in them comes first.
+            find_or_start_server()
+    from cli.app import run  # noqa: PLC0415 - see above
+
+    status = run(words)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    # What Prefect's threads still hold for a server that is gone must not keep the process: all else has been sent.
+    os._exit(status)

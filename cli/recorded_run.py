@@ -1,0 +1,91 @@
+"""A run on the command line that Prefect records: the flow while its server is there, the engine alone after that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prefect.context import AsyncClientContext, tags
+from prefect.states import Completed, Failed
+
+from flows.sync import sync
+from imageferry.concurrency import until_stopped
+from imageferry.report.outcomes import Report
+from imageferry.text import format_count
+from orchestration.artifacts.run_tags import registry_tags
+from orchestration.open_run import bind_engine
+from orchestration.run_context import RunContext
+from orchestration.server.recorder import drain, end_flow_run
+from tasks.copy_blob import move_blob
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from cli.app import Request
+    from cli.terminal.progress import LineProgress, LiveProgress
+    from imageferry.copy.engine import Engine
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run's report, and in words what Prefect has not recorded of it; empty where it has all."""
+
+    report: Report
+    missing: str
+
+
+async def run_recorded(
+    request: Request, engine: Engine, stop: asyncio.Event, progress: LiveProgress | LineProgress
+) -> RunResult:
+    """Run the flow, and whatever becomes of Prefect's server, copy every image."""
+    run = bind_engine(engine, stop, move_blob)
+    async with run.monitor.monitoring():
+        identity = await _flow(request, run)
+        if not stop.is_set():
+            # Nothing, where the flow has run to its end.
+            await until_stopped(stop, run.runner.run(engine.configuration.rules))
+        # Nothing, where all was reached: what is left out of a report would pass for copied.
+        engine.give_up_rest(engine.configuration.rules)
+        report = engine.outcomes.report("cancelled" if stop.is_set() else None, identity)
+
+        def say(recorded: int, awaited: int) -> None:
+            progress.say(f"Prefect's server has recorded {recorded:,} of {format_count(awaited, 'task run')}")
+
+        await until_stopped(stop, run.recorder.wait_until_recorded(say), 1.0, grace=2.0)
+        await drain(run.monitor)
+    if identity is not None and run.monitor.lost and not stop.is_set():
+        summary = f"{report.summary}; history incomplete: {run.monitor.why}"
+        await end_flow_run(identity, (Failed if report.totals.failed else Completed)(message=summary))
+    return RunResult(report, _missing(run, identity))
+
+
+async def _flow(request: Request, run: RunContext) -> str | None:
+    """Run the flow as far as Prefect's server lets it; give the flow run's id where there is one."""
+    try:
+        # One client of Prefect's for all: each reads the system's authorities anew.
+        context = AsyncClientContext()
+        run.monitor.guard(context.client)
+        async with context:
+            # Tags that are there from the start cost no request.
+            with tags(*registry_tags(run.engine.configuration.rules)):
+                state = await sync(
+                    config=request.described,
+                    dry_run=request.dry_run,
+                    force=request.force,
+                    platforms=[str(platform) for platform in request.platforms.platforms] or None,
+                    distribute=request.distribute,
+                    return_state=True,
+                )
+    except Exception as error:
+        # Prefect's own: what the flow does itself never comes out of it.
+        run.monitor.mark_lost(str(error) or type(error).__name__)
+        return run.flow_run_id
+    if not state.is_final():
+        run.monitor.mark_lost(f"it has left the flow run {state.name}")
+    return str(state.state_details.flow_run_id)
+
+
+def _missing(run: RunContext, identity: str | None) -> str:
+    if identity is None:
+        return f"no run: {run.monitor.why}"
+    return "; ".join(part for part in (run.monitor.why, run.recorder.missing) if part)

@@ -1,0 +1,239 @@
+"""A run on the command line: a Prefect server where there is none, the flow, and what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import gc
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from cli.exit_codes import DONE, FAILED, INTERRUPTED
+from cli.signals import SignalStop
+from cli.terminal import summary
+from cli.terminal.progress import LineProgress, LiveProgress, format_line, progress_for
+from imageferry.concurrency import until_stopped
+from imageferry.copy.engine import Engine
+from imageferry.copy.runner import LocalRunner
+from imageferry.model import Configuration
+from imageferry.report import files
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report
+from imageferry.text import format_duration
+from orchestration.server.own_server import ServerError
+from orchestration.server.prefect_settings import CLIENT_DEFAULTS, prefect_home, set_defaults
+
+if TYPE_CHECKING:
+    from cli.app import Request
+
+logger = logging.getLogger("imageferry")
+
+Progress = LiveProgress | LineProgress
+
+#: Seconds between two looks of the main thread for a signal: one that the system gave to another thread, or that came
+#: as the wait began, does not end a wait.
+HEED_EVERY = 0.5
+
+#: Waits until Prefect's server is ready; tells of the seconds waited.
+Wait = Callable[[Callable[[float], None]], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: its report, and in words what Prefect has not recorded of it; empty where it has all."""
+
+    report: Report
+    missing: str = ""
+
+
+def run(request: Request, configuration: Configuration, wait: Wait | None) -> int:
+    """Do what the command line asks; give the exit status.
+
+    With the flow, once Prefect's server has been waited for; without ``wait``, the engine alone. Raises
+    ``ServerError``.
+    """
+    progress = progress_for(sys.stderr, quiet=request.quiet)
+    with progress.running():
+        left = CommandRun(request, configuration, progress, wait).result()
+    if left.missing:
+        print(f"imageferry: Prefect's history of this run is incomplete: {left.missing}", file=sys.stderr)
+    report = left.report
+    try:
+        _write(request, report)
+    except OSError as error:
+        print(f"imageferry: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        return FAILED
+    return {"completed": DONE, "cancelled": INTERRUPTED}.get(report.status, FAILED)
+
+
+class CommandRun:
+    """A run whose event loop has a thread of its own; the main thread keeps the signals.
+
+    So the registries are asked while Prefect's server comes up and prefect is imported here; and Prefect does not see
+    SIGTERM, at which it would end the process.
+    """
+
+    def __init__(self, request: Request, configuration: Configuration, progress: Progress, wait: Wait | None) -> None:
+        self._request = request
+        self._configuration = configuration
+        self._progress = progress
+        self._wait = wait
+        self._stopping = SignalStop()
+        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._left: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
+
+    def result(self) -> RunResult:
+        """Run, and give what is left. Raises ``ServerError``."""
+        # What hangs as the loop ends must not keep the process: the run has its result before that.
+        threading.Thread(target=self._loop, name="imageferry", daemon=True).start()
+        with self._stopping.on_signals():
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                # A run that was stopped does not wait for it any more.
+                try:
+                    self._make_ready()
+                except BaseException as error:
+                    self._ready.set_exception(error)
+                else:
+                    self._ready.set_result(None)
+            while not self._left.done():
+                concurrent.futures.wait([self._left], timeout=HEED_EVERY)
+            return self._left.result()
+
+    def _make_ready(self) -> None:
+        """Import prefect and wait for its server, unless the run is stopped meanwhile. Raises ``ServerError``."""
+        if self._wait is None:
+            gc.enable()
+            _log_to(self._request)
+            return
+        prepare(self._request)
+
+        def on_wait(seconds: float) -> None:
+            self._progress.say(_starting(seconds))
+            if self._stopping.asked:
+                raise _StoppedEarly
+
+        try:
+            _import_flow()
+            self._wait(on_wait)
+        except OSError as error:
+            raise ServerError(f"Prefect cannot use its folder {prefect_home(os.environ)}: {error}") from None
+        except _StoppedEarly:
+            return
+        finally:
+            self._progress.say("")
+        _log_to(self._request)
+
+    def _loop(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            if not self._left.done():
+                self._left.set_exception(error)
+
+    async def _main(self) -> None:
+        stop = self._stopping.event()
+        async with Engine(self._configuration, self._request.options) as engine:
+            engine.outcomes.listeners.append(_log)
+            self._progress.watch(engine.outcomes)
+            left = await (self._alone(engine, stop) if self._wait is None else self._recorded(engine, stop))
+        self._left.set_result(left)
+
+    async def _alone(self, engine: Engine, stop: asyncio.Event) -> RunResult:
+        """Let the engine do it all."""
+        runner = LocalRunner(engine)
+        engine.deliveries.move = runner.move
+        stopped = await until_stopped(stop, runner.run(self._configuration.rules))
+        return RunResult(self._ended(engine, stopped=stopped))
+
+    async def _recorded(self, engine: Engine, stop: asyncio.Event) -> RunResult:
+        """Plan, and once prefect is ready run the flow."""
+        planning = asyncio.create_task(engine.plan_all(self._configuration.rules))
+
+        async def ready() -> None:
+            await asyncio.wrap_future(self._ready)
+
+        if await until_stopped(stop, ready()):
+            planning.cancel()
+            return RunResult(self._ended(engine, stopped=True))
+        from cli.recorded_run import run_recorded  # noqa: PLC0415 - it imports prefect
+
+        recorded = await run_recorded(self._request, engine, stop, self._progress)
+        return RunResult(recorded.report, recorded.missing)
+
+    def _ended(self, engine: Engine, *, stopped: bool) -> Report:
+        # Nothing, where all was reached: what is left out of a report would pass for copied.
+        engine.give_up_rest(self._configuration.rules)
+        return engine.outcomes.report("cancelled" if stopped else None)
+
+
+class _StoppedEarly(Exception):
+    """The run was stopped before Prefect's server was ready."""
+
+
+def _import_flow() -> None:
+    """Import the flow, which takes seconds, and what Prefect otherwise imports when the first flow begins."""
+    import fastapi.encoders  # noqa: F401, PLC0415
+    import prefect.flow_engine  # noqa: PLC0415
+    import prefect.task_engine  # noqa: F401, PLC0415
+
+    import cli.recorded_run  # noqa: F401, PLC0415
+
+    # What Prefect's log could not be told would be written between the lines of the run, which says it at its end.
+    logging.raiseExceptions = False
+    gc.freeze()
+    gc.enable()
+
+
+def prepare(request: Request) -> None:
+    """Set what prefect reads when it is imported."""
+    set_defaults(os.environ, CLIENT_DEFAULTS | _log_levels(request))
+
+
+def _log_levels(request: Request) -> dict[str, str]:
+    if request.log_level and request.log is None:
+        return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": request.log_level.upper()}
+    # The summary tells what failed, and the end what Prefect has not recorded: its own lines about it, each event that
+    # it could not send among them, are for those who ask for them.
+    return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL"}
+
+
+def _starting(seconds: float) -> str:
+    first = " (the first start makes its database)" if seconds > 10 else ""
+    return f"starting Prefect's server, {format_duration(seconds)}{first}"
+
+
+def _log_to(request: Request) -> None:
+    """Send the engine's log to the file, or to standard error. Called after prefect has set up logging."""
+    level = (request.log_level or ("info" if request.log else "warning")).upper()
+    handler = logging.FileHandler(request.log) if request.log else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setLevel(level)
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(min(logging.getLevelName(level), logging.INFO))
+    if request.log:
+        logging.getLogger().addHandler(handler)
+
+
+def _log(image: ImageOutcome) -> None:
+    level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
+    # What fails is told to Prefect by the tasks in which it does.
+    logger.log(level, "%s", format_line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
+
+
+def _write(request: Request, report: Report) -> None:
+    to_stdout = request.report is not None and str(request.report) == "-"
+    if request.report:
+        files.write_report(report, request.report)
+    if request.output_success_images:
+        files.write_copied(report, request.output_success_images, request.output_images_format)
+    if request.output_failed_images:
+        files.write_failed(report, request.output_failed_images, request.output_images_format)
+    summary.print_summary(report, Console(stderr=to_stdout, highlight=False))

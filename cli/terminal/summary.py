@@ -1,0 +1,35 @@
+"""The closing summary: the counts, and each failure with what a person can do about it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report
+from imageferry.text import escape_control, format_count, format_size
+
+
+def print_summary(report: Report, console: Console) -> None:
+    """Write the summary of a run."""
+    failures = [image for image in report.images if image.outcome is Outcome.FAILED]
+    if failures:
+        console.print(Text(f"\n{format_count(len(failures), 'image')} failed:", style="bold red"))
+        for image in failures:
+            console.print(_failure(image), soft_wrap=True)
+        console.print()
+    style = "bold red" if failures else "bold green"
+    console.print(Text(f"{report.status}: ", style=style) + Text(report.summary), soft_wrap=True)
+    console.print(Text(_blobs(report), style="dim"), soft_wrap=True)
+
+
+def _failure(image: ImageOutcome) -> Text:
+    where = Text(f"  {escape_control(image.source)} -> {escape_control(image.destination)}\n", style="bold")
+    return where + Text(f"    {escape_control(image.error or '')}", style="not bold")
+
+
+def _blobs(report: Report) -> str:
+    totals = report.totals
+    return (
+        f"{format_size(totals.bytes_read)} read, {format_size(totals.bytes_written)} sent; blobs: "
+        f"{totals.blobs_copied:,} copied, {totals.blobs_mounted:,} mounted, {totals.blobs_present:,} already there"
+    )

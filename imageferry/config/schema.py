@@ -1,0 +1,124 @@
+"""The shape of a configuration file: which keys there are and what each takes."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imageferry.config.document import Document, KeyPath, Number, type_name
+
+
+class Schema(BaseModel):
+    """A mapping with known keys only, and values of exactly the type that is asked for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class FileSchema(Schema):
+    """A whole file. What its keys hold is checked part by part, so that one fault does not hide another."""
+
+    auth: Any = None
+    registries: Any = None
+    defaults: Any = None
+    images: Any = None
+
+
+class DefaultsSchema(Schema):
+    """The destination of a rule whose destination is ``""``."""
+
+    registry: str | None = None
+    namespace: str | None = None
+
+
+class AccessSchema(Schema):
+    """An entry of ``auth`` as it is written."""
+
+    username: str | None = Field(default=None, repr=False)
+    password: str | None = Field(default=None, repr=False)
+    identity_token: str | None = Field(default=None, repr=False)
+    insecure: bool = False
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: str | None = Field(default=None, repr=False)
+    credentials: str | None = None
+
+
+class RegistrySchema(Schema):
+    """An entry of ``registries``; what its first keys hold is checked by hand: no others take numbers."""
+
+    requests: Any = None
+    requests_per_second: Any = None
+    bandwidth: Any = None
+    foreign_layers: bool = False
+    create_repositories: bool = False
+
+
+class EntrySchema(Schema):
+    """A rule in the form with options. What ``from`` and ``to`` hold is checked as the other form's."""
+
+    source: Any = Field(alias="from")
+    to: Any
+    platforms: list[str] | None = None
+
+
+#: What must not be shown, not even when it is of the wrong type.
+_SECRET = frozenset({"username", "password", "identity_token", "proxy"})
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(document: Document, path: KeyPath, model: type[Model]) -> Model | None:
+    """Give what stands at ``path`` as ``model``, or None after reporting every fault in it."""
+    value = document.at(path)
+    if not isinstance(value, dict):
+        document.report(path, f"is {type_name(value)}: expected a mapping of {_known(model)}")
+        return None
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+    for each in found:
+        inner = (*path, *each["loc"])
+        if each["type"] == "extra_forbidden":
+            document.report(inner, _unknown(str(each["loc"][-1]), model), at_key=True)
+        elif each["type"] == "missing":
+            document.report(path, f"{str(each['loc'][-1])!r} is missing: expected {_known(model)}")
+        else:
+            document.report(inner, wrong_type(each["input"], _EXPECTED.get(each["type"], "another value"), inner))
+    return None
+
+
+_EXPECTED = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+}
+
+
+def wrong_type(value: object, expected: str, path: KeyPath) -> str:
+    """Say what stands there instead of what was expected, and how to write it; secrets are not shown."""
+    secret = bool(path) and path[-1] in _SECRET
+    if expected == "text" and isinstance(value, (Number, bool)):
+        written = value.text if isinstance(value, Number) else str(value).lower()
+        return f"is {type_name(value)}, not text: quote it" + ("" if secret else f': "{written}"')
+    if expected == "true or false" and isinstance(value, str):
+        return "is text: expected true or false, without quotes (yes, no, on and off are text)"
+    return f"is {type_name(value)}: expected {expected}"
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    return [each.alias or name for name, each in model.model_fields.items()]
+
+
+def _known(model: type[BaseModel]) -> str:
+    *most, last = _names(model)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _unknown(key: str, model: type[BaseModel]) -> str:
+    near = difflib.get_close_matches(key.lower(), _names(model), 1)
+    return f"unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {_known(model)}")

@@ -1,0 +1,199 @@
+"""YAML (1.2, the core schema) to plain values with their places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from imageferry.config.diagnostics import ConfigurationError, Diagnostic
+from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position
+
+if TYPE_CHECKING:
+    from yaml import SafeLoader as FastestLoader
+else:
+    FastestLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+#: How many nodes aliases may repeat: enough for shared credentials, a bound for a bomb.
+REPEATS_LIMIT = 100_000
+
+_PLAIN = "!plain"
+_STR = "tag:yaml.org,2002:str"
+_KNOWN = {
+    "tag:yaml.org,2002:map": yaml.MappingNode,
+    "tag:yaml.org,2002:seq": yaml.SequenceNode,
+    _STR: yaml.ScalarNode,
+    _PLAIN: yaml.ScalarNode,
+}
+_CONSTANTS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_NUMBER = re.compile(
+    r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+)
+_QUOTED = re.compile(r"'([^'<]{2,})'")
+
+
+class _Loader(FastestLoader):
+    """Composes nodes, and leaves scalars as text: PyYAML would read ``yes``, ``22:30`` by YAML 1.1."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """Give a scalar without quotes or tag a tag of its own, everything else that of its kind."""
+        if kind is yaml.ScalarNode:
+            return _PLAIN if implicit[0] else _STR
+        return "tag:yaml.org,2002:seq" if kind is yaml.SequenceNode else "tag:yaml.org,2002:map"
+
+
+def read(text: str, name: str) -> Document:
+    """Read YAML; raises ``ConfigurationError`` for a syntax error, an empty file and a bomb of aliases."""
+    node = _compose(text, name)
+    if node is None:
+        raise ConfigurationError([Diagnostic(name, 0, 0, "", "is empty: expected at least images")])
+    reader = _Reader(name)
+    reader.document.value = reader.value(node, ())
+    return reader.document
+
+
+def is_block_mapping(text: str) -> bool:
+    """Whether a text is YAML of the kind that is never JSON: ``key: value`` without braces."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError):
+        return False
+    return isinstance(node, yaml.MappingNode) and not node.flow_style
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise ConfigurationError([Diagnostic(name, line, column, "", _words(error))]) from None
+    except (yaml.YAMLError, RecursionError):
+        raise ConfigurationError([Diagnostic(name, 0, 0, "", "is not YAML, or is nested too deep")]) from None
+    return node
+
+
+def _words(error: yaml.MarkedYAMLError) -> str:
+    """Say what the parser found without repeating a word of the file: it may be a password."""
+    problem = error.problem or "cannot be read"
+    if "undefined alias" in problem:
+        return "an alias (*) to nothing: text that begins with * needs quotes"
+    if "duplicate anchor" in (error.context or ""):
+        return "an anchor (&) is given twice: text that begins with & needs quotes"
+    if "undefined tag handle" in problem:
+        return "a tag (!) is not known here: text that begins with ! needs quotes"
+    if "another document" in problem:
+        return "a second document (---): expected one document in a file"
+    if "cannot start any token" in problem:
+        problem += "; text that begins with @, ` or %, and indentation by tabs, are not YAML: use quotes, and spaces"
+    where = f" ({error.context})" if error.context else ""
+    return _QUOTED.sub("what stands there", f"is not YAML: {problem}{where}")
+
+
+class _Reader:
+    """Walks a graph of nodes, noting each key's and value's place."""
+
+    def __init__(self, name: str) -> None:
+        self.document = Document(name)
+        self._seen: set[int] = set()
+        self._open: set[int] = set()
+        self._repeats = 0
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        """Turn a node to a plain value."""
+        self._bound(node, path)
+        self.document.values[path] = _mark(node)
+        if not isinstance(node, _KNOWN.get(node.tag, ())):
+            problem = "has a tag (!), which is not allowed here: text that begins with ! needs quotes"
+            self._refuse(node, path, problem)
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        self._open.add(id(node))
+        found: Any = None
+        if isinstance(node, yaml.SequenceNode):
+            found = [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            found = self._mapping(node, path)
+        self._open.discard(id(node))
+        return found
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        found = {}
+        for key, (key_node, value_node) in self._pairs(node, path).items():
+            inner = (*path, key)
+            self.document.keys[inner] = _mark(key_node)
+            found[key] = self.value(value_node, inner)
+        return found
+
+    def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Give a mapping's own keys and those it merges (``<<``), which the own ones override."""
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            if key.tag == _PLAIN and key.value == "<<":
+                for source in self._merge_sources(value, path):
+                    for name, pair in self._merged(source, path).items():
+                        merged.setdefault(name, pair)
+            elif key.tag not in (_PLAIN, _STR):
+                self._refuse(key, path, "a key here is no text: expected a name, without a tag (!)")
+            elif key.value in own:
+                first = _mark(own[key.value][0])
+                problem = f"is given twice: it stands on line {first.line} too"
+                self.document.report_at(_mark(key), (*path, key.value), problem)
+            else:
+                own[key.value] = (key, value)
+        return {**{name: pair for name, pair in merged.items() if name not in own}, **own}
+
+    def _merged(self, source: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        self._bound(source, path)
+        self._open.add(id(source))
+        self._repeats += len(source.value)
+        pairs = self._pairs(source, path)
+        self._open.discard(id(source))
+        return pairs
+
+    def _merge_sources(self, node: yaml.Node, path: KeyPath) -> Iterator[yaml.MappingNode]:
+        for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(source, yaml.MappingNode):
+                yield source
+            else:
+                self._refuse(source, path, "<< takes a mapping or a list of mappings, such as *anchor")
+
+    def _bound(self, node: yaml.Node, path: KeyPath) -> None:
+        """Stop where aliases go in a circle, or repeat so much that the values would not fit in memory."""
+        if id(node) in self._open:
+            raise self._stop(node, "an alias (*) stands inside what it names")
+        if len(path) > DEPTH_LIMIT or len(self._open) > 2 * DEPTH_LIMIT:
+            raise self._stop(node, "is nested too deep")
+        self._repeats += id(node) in self._seen
+        self._seen.add(id(node))
+        if self._repeats > REPEATS_LIMIT:
+            raise self._stop(node, f"aliases (*) repeat more than {REPEATS_LIMIT} values")
+
+    def _stop(self, node: yaml.Node, problem: str) -> ConfigurationError:
+        return ConfigurationError([Diagnostic(self.document.name, *_mark(node), "", problem)])
+
+    def _refuse(self, node: yaml.Node, path: KeyPath, problem: str) -> None:
+        self.document.report_at(_mark(node), path, problem)
+        self.document.broken = True
+
+
+def _mark(node: yaml.Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _scalar(node: yaml.ScalarNode) -> str | bool | Number | None:
+    text: str = node.value
+    if node.tag == _STR:
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    return Number(text) if _NUMBER.fullmatch(text) else text

@@ -1,0 +1,33 @@
+"""One image to copy, and what is left to do of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from imageferry.reference import Reference
+from imageferry.selection import PlatformFilter
+
+
+@dataclass(slots=True)
+class CopyJob:
+    """One image to copy: its source, and the destinations that lack it. ``finished`` are those that are done."""
+
+    source: Reference
+    destinations: tuple[Reference, ...]
+    platforms: PlatformFilter
+    finished: set[Reference] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """The source as it is reported."""
+        return str(self.source)
+
+    @property
+    def tag_or_digest(self) -> str:
+        """The source within its rule: its tag, or its digest where it has no tag."""
+        return self.source.tag or self.source.target
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every destination is done, well or badly."""
+        return self.finished.issuperset(self.destinations)

@@ -1,0 +1,124 @@
+"""What a manifest names: other manifests and blobs, checked before anything is asked for by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imageferry.errors import InvalidReference
+from imageferry.reference import check_digest
+from imageferry.registry import Descriptor, Manifest, Repository
+from imageferry.registry.errors import DigestMismatch, InvalidResponse
+from imageferry.registry.manifests import DOCKER_MANIFEST, INDEX_TYPES, OCI_ARTIFACT, OCI_MANIFEST, SCHEMA1_TYPES
+from imageferry.text import shorten_repr
+
+#: Indexes within indexes, and entries of one manifest: more are an attack rather than an image.
+DEPTH_LIMIT = 8
+ENTRIES_LIMIT = 10_000
+
+#: Manifests of one image: indexes of indexes could name others without end.
+MANIFESTS_LIMIT = 20_000
+
+#: The largest blob, in bytes: 1 TiB, beyond what any registry takes.
+BLOB_LIMIT = 1 << 40
+
+MANIFEST_TYPES = INDEX_TYPES | SCHEMA1_TYPES | {OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT}
+
+
+def children(index: Manifest, depth: int) -> list[dict[str, Any]]:
+    """Give the entries of an index as they are written, each with a digest and a size that hold water.
+
+    Raises ``BadAnswer`` for an index that is none, one too deep in others, and one with too many entries.
+    """
+    if depth >= DEPTH_LIMIT:
+        raise _bad(index, f"it is {depth} indexes deep")
+    entries = _list(index, "manifests")
+    for entry in entries:
+        descriptor(index, entry)
+        if not isinstance(entry.get("platform"), dict | None):
+            raise _bad(index, f"an entry has the platform {shorten_repr(entry['platform'])}")
+    return entries
+
+
+def blobs(manifest: Manifest) -> list[Descriptor]:
+    """Give the blobs that a manifest names, each once: config and layers, or an artifact's blobs.
+
+    Those of ``foreign_layers`` are not among them. Raises ``BadAnswer``.
+    """
+    document = manifest.document
+    if manifest.media_type in SCHEMA1_TYPES:
+        # Schema 1 tells no sizes: they are asked for when the blob is read.
+        found = [Descriptor("", _sum(manifest, entry), -1) for entry in _list(manifest, "fsLayers")]
+    else:
+        config = [document["config"]] if document.get("config") is not None else []
+        entries = [*config, *_list(manifest, "layers"), *_list(manifest, "blobs")]
+        found = [descriptor(manifest, entry) for entry in entries if not _is_foreign(entry)]
+    return list({blob.digest: blob for blob in found}.values())
+
+
+def foreign_layers(manifest: Manifest) -> list[Descriptor]:
+    """Give the layers that need not be distributed, since they are to be had elsewhere: Windows' base layers.
+
+    (OCI image specification, "Non-Distributable Layers".) Raises ``BadAnswer``.
+    """
+    if manifest.media_type in SCHEMA1_TYPES:
+        return []
+    found = [descriptor(manifest, entry) for entry in _list(manifest, "layers") if _is_foreign(entry)]
+    return list({blob.digest: blob for blob in found}.values())
+
+
+def descriptor(manifest: Manifest, entry: Any) -> Descriptor:
+    """Read one descriptor of a manifest. Raises ``BadAnswer``."""
+    if not isinstance(entry, dict):
+        raise _bad(manifest, "an entry is not a descriptor")
+    size = entry.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= BLOB_LIMIT:
+        raise _bad(manifest, f"an entry has the size {shorten_repr(size)}")
+    media_type = entry.get("mediaType")
+    if media_type is None:
+        media_type = ""
+    if not isinstance(media_type, str):
+        raise _bad(manifest, f"an entry has the media type {shorten_repr(media_type)}")
+    return Descriptor(media_type, _digest(manifest, entry.get("digest")), size)
+
+
+async def read_child(source: Repository, entry: dict[str, Any]) -> Manifest:
+    """Read a manifest that an index names; its size must be what the index says. Raises ``RegistryError``."""
+    child = await source.manifests.get(entry["digest"])
+    if len(child.body) != entry["size"]:
+        action = f"read manifest {source.name}@{child.digest}"
+        raise DigestMismatch(action, f"it has {len(child.body):,} bytes, its index says {entry['size']:,}")
+    return child
+
+
+def _is_foreign(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not entry.get("urls"):
+        # One that is to be had nowhere else is copied: without it the manifest would be refused.
+        return False
+    media_type = entry.get("mediaType")
+    return isinstance(media_type, str) and ("foreign" in media_type or "nondistributable" in media_type)
+
+
+def _list(manifest: Manifest, key: str) -> list[Any]:
+    entries = manifest.document.get(key) or []
+    if not isinstance(entries, list):
+        raise _bad(manifest, f"its {key} is not a list")
+    if len(entries) > ENTRIES_LIMIT:
+        raise _bad(manifest, f"it has {len(entries):,} {key}")
+    return entries
+
+
+def _sum(manifest: Manifest, entry: Any) -> str:
+    if not isinstance(entry, dict):
+        raise _bad(manifest, "an entry of fsLayers is not a mapping with a blobSum")
+    return _digest(manifest, entry.get("blobSum"))
+
+
+def _digest(manifest: Manifest, digest: Any) -> str:
+    try:
+        return check_digest(digest if isinstance(digest, str) else shorten_repr(digest))
+    except InvalidReference as error:
+        raise _bad(manifest, str(error)) from None
+
+
+def _bad(manifest: Manifest, reason: str) -> InvalidResponse:
+    return InvalidResponse(f"copy manifest {manifest.digest}", reason, advice="the image is damaged or hostile")

@@ -1,0 +1,177 @@
+"""One destination of a blob that is under way: its pieces wait here until its upload takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+
+from imageferry.copy.retry_budget import RetryBudget
+from imageferry.errors import ImageferryError
+from imageferry.registry.errors import Unreachable
+from imageferry.registry.uploads import Upload
+
+logger = logging.getLogger(__name__)
+
+#: Pieces (of ``transport.READ_SIZE`` bytes at most) that wait for a destination slower than the source.
+PIECES_WAITING = 2
+
+#: Seconds in which a destination must take a piece; fewer where it holds others up.
+STALL_LIMIT = 60.0
+SHARED_STALL_LIMIT = 20.0
+
+#: Breaks of an upload in a row, with no byte more at the destination between them, after which it is given up.
+BREAKS_IN_A_ROW = 4
+
+
+class UploadStream:
+    """A running upload of ``size`` bytes, fed piece by piece.
+
+    ``error`` is set when the destination failed or took nothing for ``STALL_LIMIT``: it has dropped out, and what is
+    given to it goes nowhere until it has recovered. ``on_sent`` is told of the bytes that it took.
+    """
+
+    def __init__(self, upload: Upload, size: int, on_sent: Callable[[int], None]) -> None:
+        self.upload = upload
+        self.error: ImageferryError | None = None
+        self._on_sent = on_sent
+        self._size = size
+        self._patience = RetryBudget(BREAKS_IN_A_ROW)
+        self._sending: asyncio.Task[None] | None = None
+        self._dropped = False
+        self._begin()
+
+    def _begin(self) -> None:
+        #: The first byte that it was not given yet, and the first that the connection has not taken.
+        self.lacks = self._handed = self.upload.offset
+        self._cut_off = b""
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue(PIECES_WAITING)
+        self._sending = None
+        self.error = None
+
+    async def give(self, piece: bytes, begins: int, *, alone: bool = True) -> None:
+        """Hand on what it lacks of the piece from byte ``begins`` on, and wait while the destination is behind.
+
+        Where it is not ``alone``, others wait with it: then for ``SHARED_STALL_LIMIT`` at most.
+        """
+        ends = begins + len(piece)
+        if self.error is not None or ends <= self.lacks:
+            return
+        if begins < self.lacks:
+            piece = piece[self.lacks - begins :]
+        self.lacks = ends
+        if self._sending is None:
+            # Not before: a registry closes an upload that brings nothing for long.
+            self._sending = asyncio.create_task(self._send())
+        if not self._sending.done() and not self._pieces.full():
+            self._pieces.put_nowait(piece)
+            return
+        await self._give_patiently(self._sending, piece, STALL_LIMIT if alone else min(STALL_LIMIT, SHARED_STALL_LIMIT))
+
+    async def finish(self) -> None:
+        """Wait until the destination has taken and answered all that was given, and commit the upload."""
+        sending = self._sending
+        try:
+            if sending is not None and self.error is None:
+                await self._drained(sending)
+            if self.error is None:
+                await self.upload.commit()
+        except ImageferryError as error:
+            self.error = error
+
+    async def recover(self) -> bool:
+        """After an error find out from which byte on to go on; False where there is no more to try: see ``error``."""
+        await self._stop()
+        while self.error is not None and self.error.transient:
+            if not self._patience.broke(self.upload.offset):
+                return False
+            logger.info("%s; %d of %d bytes were sent, going on", self.error, self._handed, self._size)
+            await self._patience.pause()
+            try:
+                await self.upload.resume(self._handed, self._size)
+            except ImageferryError as error:
+                self.error = error
+            else:
+                self._begin()
+                return True
+        return False
+
+    async def drop(self) -> None:
+        """Break the upload off: nothing is committed, and the session is cancelled where the registry lets one."""
+        if self._dropped or self.upload.committed:
+            return
+        self._dropped = True
+        await self._stop()
+        await self.upload.cancel()
+
+    async def _stop(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+            if not self._sending.cancelled():
+                self._sending.exception()
+
+    async def _give_patiently(self, sending: asyncio.Task[None], piece: bytes, limit: float) -> None:
+        giving = asyncio.ensure_future(self._pieces.put(piece))
+        try:
+            await asyncio.wait({giving, sending}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            taken = giving.done()
+        finally:
+            giving.cancel()
+        if sending.done():
+            try:
+                await sending
+            except ImageferryError as error:
+                self.error = error
+        elif not taken:
+            self._stalled(sending, limit)
+
+    async def _drained(self, sending: asyncio.Task[None]) -> None:
+        """Wait until the upload has ended, for as long as it takes bytes, and raise its error."""
+        handed = -1
+        while not sending.done():
+            if self._handed == handed:
+                self._stalled(sending, STALL_LIMIT)
+                return
+            handed = self._handed
+            # With the last byte the wait for the answer begins, which the transport bounds.
+            await asyncio.wait({sending}, timeout=STALL_LIMIT if handed < self._size else 2 * STALL_LIMIT)
+        await sending
+
+    def _stalled(self, sending: asyncio.Task[None], limit: float) -> None:
+        self.error = Unreachable(self.upload.action, f"the registry took no data for {limit:.0f} s")
+        sending.cancel()
+
+    async def _send(self) -> None:
+        upload = self.upload
+        while upload.offset < self._size:
+            length = upload.next_length(self._size)
+            await upload.send(_Body(self._taken(length)), length, self._size)
+            if self._handed < upload.offset + length:
+                raise Unreachable(upload.action, "it was answered before all bytes were sent")
+            upload.took(length)
+
+    async def _taken(self, length: int) -> AsyncIterator[bytes]:
+        """Give the next ``length`` bytes; a piece that goes beyond them is cut."""
+        while length:
+            piece = self._cut_off or await self._pieces.get()
+            self._cut_off = b""
+            if len(piece) > length:
+                piece, self._cut_off = piece[:length], piece[length:]
+            # Counted first: with the last byte the registry may answer, and nothing runs after the yield.
+            length -= len(piece)
+            self._handed += len(piece)
+            self._on_sent(len(piece))
+            yield piece
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body that httpx sends as it comes."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces

@@ -1,0 +1,22 @@
+"""What failed, in the log of the flow run: on its page in Prefect that is what one sees first."""
+
+from __future__ import annotations
+
+from prefect.logging import get_run_logger
+
+from imageferry.text import escape_control, format_count
+from orchestration.run_context import RunContext
+
+#: Failures that the log of a run tells one by one.
+FAILURES_LOGGED = 50
+
+
+def log_failures(run: RunContext) -> None:
+    """Log, in the run of this context, each failure that has not been told before."""
+    failures = run.engine.outcomes.failures
+    told, run.failures_logged = run.failures_logged, len(failures)
+    logger = get_run_logger()
+    for image in failures[told:FAILURES_LOGGED]:
+        logger.error("%s", escape_control(f"failed {image.source} -> {image.destination}: {image.error}"))
+    if (more := len(failures) - max(told, FAILURES_LOGGED)) > 0:
+        logger.error("and %s failed", format_count(more, "more image", "more images"))

@@ -1,0 +1,105 @@
+"""The progress of a long run, in Prefect: an artifact that moves while images are copied."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+from imageferry.report.outcomes import Outcomes
+from imageferry.text import format_count, format_size, short_digest
+from orchestration.artifacts.summary import escape_markdown
+from orchestration.run_context import RunContext
+
+logger = logging.getLogger("imageferry.history")
+
+KEY = "imageferry-progress"
+
+#: Seconds between two updates, and before the first one: a run that is shorter has none.
+EVERY = 5.0
+
+#: Seconds before the first one while nothing is to be copied: to compare is seldom worth a request.
+WITHOUT_WORK = 60.0
+
+#: Seconds that the last update may take.
+LAST_LIMIT = 2.0
+
+
+@contextlib.asynccontextmanager
+async def show_progress(run: RunContext) -> AsyncIterator[None]:
+    """Show the run's progress in the flow run of this context, unless an outer one shows it."""
+    if run.shows_progress:
+        yield
+        return
+    run.shows_progress = True
+    over = asyncio.Event()
+    showing = asyncio.create_task(_show(run, over))
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.wait({showing}, timeout=LAST_LIMIT)
+        showing.cancel()
+        run.shows_progress = False
+
+
+async def _show(run: RunContext, over: asyncio.Event) -> None:
+    """Make the artifact once the run is long enough, and keep it up to date until the run is over."""
+    outcomes = run.engine.outcomes
+    identity: UUID | None = None
+    last = 0
+    rate = 0.0
+    try:
+        while not run.monitor.lost:
+            ended = await _over_within(over, EVERY)
+            rate, last = (outcomes.totals.bytes_written - last) / EVERY, outcomes.totals.bytes_written
+            if identity is not None:
+                await aupdate_progress_artifact(
+                    identity, percent_done(outcomes), describe_progress(outcomes, None if ended else rate)
+                )
+            elif not ended and _worth_showing(run):
+                identity = await acreate_progress_artifact(
+                    percent_done(outcomes), KEY, describe_progress(outcomes, rate)
+                )
+            if ended:
+                return
+    except Exception as error:
+        # It is only to be looked at: the run goes on without.
+        logger.info("Prefect did not take the progress: %s", str(error) or type(error).__name__)
+
+
+def _worth_showing(run: RunContext) -> bool:
+    return bool(run.work) or run.engine.outcomes.seconds >= WITHOUT_WORK
+
+
+async def _over_within(over: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), seconds)
+    return over.is_set()
+
+
+def percent_done(outcomes: Outcomes) -> float:
+    """Give how much is done: the images that are, of those that the plan has found so far."""
+    done, expected = len(outcomes.images), outcomes.planned
+    return round(100 * min(done, expected) / expected, 1) if expected else 0.0
+
+
+def describe_progress(outcomes: Outcomes, rate: float | None) -> str:
+    """Say in Markdown how far the run is; ``rate`` is in bytes a second, None once it is over."""
+    totals = outcomes.totals
+    figures = [
+        f"{len(outcomes.images):,} of {format_count(outcomes.planned, 'image')}",
+        f"{format_size(totals.bytes_written)} sent" + (f" ({format_size(rate)}/s)" if rate is not None else ""),
+    ]
+    if totals.failed:
+        figures.append(f"**{totals.failed:,} failed**")
+    active_blobs = [
+        f"blob {short_digest(digest)}: {format_size(done)} of {format_size(size)}"
+        for digest, (done, size) in list(outcomes.active_blobs.items())[:8]
+    ]
+    waiting = [escape_markdown(str(wait)) for wait in outcomes.waits.now()]
+    return "\n".join([", ".join(figures), *(f"- {line}" for line in (*active_blobs, *waiting))])

@@ -1,0 +1,119 @@
+"""A run's report as Markdown, as Prefect's UI shows it: what failed first, each with a link to where it did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from imageferry.report.by_rule import RuleStats
+from imageferry.report.outcomes import ImageOutcome, Report
+from imageferry.text import escape_control, format_count, format_duration, format_size
+
+#: Failures that are told one by one, and rules that are shown side by side; the report file has all.
+FAILURES_LISTED = 100
+RULES_SHOWN = 20
+
+#: Characters of the longest bar.
+BAR = 32
+
+#: The task run in which an image failed, by source and destination, and the flow run of a rule.
+TaskRuns = Mapping[tuple[str, str], str]
+FlowRuns = Mapping[str, str]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$^])")
+
+
+def format_summary(report: Report, figures: Iterable[RuleStats], task_runs: TaskRuns, flow_runs: FlowRuns) -> str:
+    """Give the summary: each failure with its cause, the counts, and the rules that had work."""
+    figures = list(figures)
+    failed = sorted((each for each in figures if each.failures), key=lambda each: -each.failed)
+    lines = _failures(report, failed, task_runs, flow_runs) if failed else []
+    lines += ["## Images", "", *_counts(report)]
+    worked = [each for each in figures if each.bytes or each.copied or each.failed]
+    if len(worked) > 1:
+        lines += ["", "## Rules that had work", "", *_rules(worked)]
+    return "\n".join(lines)
+
+
+def format_headline(report: Report) -> str:
+    """Give the counts in one line, what failed first: a run's page shows the beginning of it."""
+    failed = report.totals.failed
+    return f"**{failed:,} failed**: {report.summary}" if failed else report.summary
+
+
+def _failures(report: Report, failed: list[RuleStats], task_runs: TaskRuns, flow_runs: FlowRuns) -> list[str]:
+    lines = [f"## {format_count(report.totals.failed, 'image')} failed", ""]
+    told = 0
+    for each in failed:
+        if told == FAILURES_LISTED:
+            break
+        if len(failed) > 1 or each.images > 1:
+            name = _linked(each.rule, "flow-run", flow_runs.get(each.rule))
+            lines += [f"**{name}**: {each.failed:,} of {each.images:,} failed", ""]
+        some = each.failures[: FAILURES_LISTED - told]
+        lines += [*(_failure(image, task_runs, flow_runs.get(each.rule)) for image in some), ""]
+        told += len(some)
+    if report.totals.failed > told:
+        lines += [f"and {report.totals.failed - told:,} more: see the report", ""]
+    return lines
+
+
+def _failure(image: ImageOutcome, task_runs: TaskRuns, flow_run: str | None) -> str:
+    task_run = task_runs.get((image.source, image.destination))
+    name = _linked(image.source, "task-run", task_run) if task_run else _linked(image.source, "flow-run", flow_run)
+    return f"- {name} to {escape_markdown(image.destination)}  \n  {escape_markdown(image.error or '')}"
+
+
+def _counts(report: Report) -> list[str]:
+    totals = report.totals
+    rows = [("copied", f"{totals.copied:,}")]
+    if totals.would_copy:
+        rows = [("would be copied", f"{totals.would_copy:,}")]
+    rows += [
+        ("up to date", f"{totals.up_to_date:,}"),
+        ("skipped by a filter", f"{totals.skipped:,}"),
+        ("failed", f"{totals.failed:,}"),
+        ("read", format_size(totals.bytes_read)),
+        ("sent", format_size(totals.bytes_written)),
+        (
+            "blobs copied / mounted / already there",
+            f"{totals.blobs_copied:,} / {totals.blobs_mounted:,} / {totals.blobs_present:,}",
+        ),
+        ("time", format_duration(report.seconds)),
+    ]
+    return ["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]
+
+
+def _rules(worked: list[RuleStats]) -> list[str]:
+    """Give the rules side by side, those that sent most first; in a block, which is scrolled where a name is long."""
+    worked = sorted(worked, key=lambda each: (-each.bytes, -each.seconds))
+    most_bytes = max(each.bytes for each in worked)
+    longest = max(each.seconds for each in worked)
+    lines = ["```text"]
+    for each in worked[:RULES_SHOWN]:
+        failed = f", {each.failed:,} failed" if each.failed else ""
+        lines += [
+            f"{escape_control(each.rule).replace('`', ' ')}: {each.copied:,} copied{failed}",
+            f"{format_size(each.bytes):>12} {format_bar(each.bytes, most_bytes)}",
+            f"{format_duration(each.seconds):>12} {format_bar(each.seconds, longest)}",
+        ]
+    lines.append("```")
+    if len(worked) > RULES_SHOWN:
+        lines += ["", f"and {format_count(len(worked) - RULES_SHOWN, 'more rule', 'more rules')}"]
+    return lines
+
+
+def format_bar(value: float, most: float) -> str:
+    """Give a bar of block characters, an eighth of one exact; ``most`` has the longest."""
+    eighths = round(8 * BAR * value / most) if most else 0
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def escape_markdown(text: str) -> str:
+    """Give foreign text so that Markdown and HTML leave it as it is."""
+    return _SPECIAL.sub(r"\\\1", escape_control(text))
+
+
+def _linked(text: str, kind: str, identity: str | None) -> str:
+    # Relative, as no process knows under which address a person sees the UI; all its pages lie as deep as this one.
+    return f"[{escape_markdown(text)}](../../runs/{kind}/{identity})" if identity else escape_markdown(text)

@@ -1,0 +1,115 @@
+"""What Prefect keeps for a run: credentials that a configuration names, and whole configurations."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+
+from imageferry.config import ConfigurationError, Diagnostic, Files, load, load_text
+from imageferry.credentials.named import CredentialsError
+from imageferry.model import Configuration, RegistryAccess
+from orchestration.blocks.block_types import ImageferryConfiguration, RegistryCredentials
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+#: Prefect gives no block and no variable another name, and the rest would change the path of a request.
+_NAME = re.compile(r"[^/?#%&<>]+")
+
+#: What may go wrong between here and the server.
+_UNANSWERED = (httpx.HTTPError, RuntimeError)
+
+
+def read_access_block(name: str) -> RegistryAccess:
+    """Give the access of the block ``RegistryCredentials`` of this name. Raises ``CredentialsError``."""
+    try:
+        with get_client(sync_client=True) as client:
+            document = _document(client, RegistryCredentials, name)
+    except _UNANSWERED as error:
+        raise CredentialsError(f"{name!r} cannot be asked for: {_unanswered(error)}") from None
+    if document is None:
+        raise CredentialsError(
+            f"there is no block Registry Credentials {name!r} on the Prefect server ({_server()}): "
+            "make it there under Blocks, or write the credentials here"
+        )
+    try:
+        block: RegistryCredentials = RegistryCredentials.read(document)
+    except ValueError as error:
+        raise CredentialsError(f"the block Registry Credentials {name!r} has a fault: {error}") from None
+    return block.access()
+
+
+async def read_configuration(config: str) -> Configuration:
+    """Read a configuration: a path that exists, else the block of this name, else the variable of this name.
+
+    Raises ``ConfigurationError``, with every fault.
+    """
+    # Files and Prefect's blocking client would hold up the event loop.
+    return await asyncio.to_thread(_configuration_of, config)
+
+
+def _configuration_of(config: str) -> Configuration:
+    if _exists(config):
+        return load(Files(config=Path(config)), credentials=read_access_block)
+    try:
+        with get_client(sync_client=True) as client:
+            place, text = _stored_text(client, config)
+    except _UNANSWERED as error:
+        problem = f"is no file here, and cannot be asked for under this name: {_unanswered(error)}"
+        raise ConfigurationError([Diagnostic(config, 0, 0, "", problem)]) from None
+    if text is None:
+        problem = (
+            f"is no file in {Path.cwd()}, and the Prefect server ({_server()}) has neither a block Imageferry "
+            "Configuration nor a variable of this name: give a path on the worker's machine or such a name"
+        )
+        raise ConfigurationError([Diagnostic(config, 0, 0, "", problem)])
+    return load_text(text, place, credentials=read_access_block)
+
+
+def _stored_text(client: SyncPrefectClient, name: str) -> tuple[str, str | None]:
+    """Give the name for faults and the text; None where neither a block nor a variable has the name."""
+    document = _document(client, ImageferryConfiguration, name)
+    if document is not None:
+        # Whatever stands there is checked as a file is, with this name in each fault.
+        return f"block {name}", str(document.get("text") or "")
+    variable = client.read_variable_by_name(name) if _NAME.fullmatch(name) else None
+    if variable is None:
+        return name, None
+    value = variable.value
+    return f"variable {name}", value if isinstance(value, str) else json.dumps(value, indent=2)
+
+
+def _document(client: SyncPrefectClient, kind: type[Block], name: str) -> dict[str, Any] | None:
+    """Give a block's fields with its secrets, or None where there is no such block."""
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        return client.read_block_document_by_name(name, kind.get_block_type_slug()).data
+    except ObjectNotFound:
+        return None
+
+
+def _exists(config: str) -> bool:
+    try:
+        return Path(config).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _server() -> str:
+    return get_current_settings().api.url or "a local one"
+
+
+def _unanswered(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"the Prefect server ({_server()}) answers {error.response.status_code}"
+    return f"the Prefect server ({_server()}) does not answer"

@@ -1,0 +1,46 @@
+"""The task that copies one tag, or one digest, of a rule's source."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+from imageferry.copy.job import CopyJob
+from orchestration.retries import DELAYS, JITTER, is_transient, with_retries
+from orchestration.run_context import RunContext, run_context
+from orchestration.step import as_engine_error, run_tracked
+
+
+@task(
+    name="copy",
+    task_run_name="copy {tag}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_delay_seconds=DELAYS,
+    retry_jitter_factor=JITTER,
+    retry_condition_fn=is_transient,
+)
+async def copy_image(tag: str, rule: str) -> None:
+    """Copy what the plan of ``rule`` has under ``tag`` to the destinations that lack it.
+
+    Raises ``DeliveryError`` that names the destinations which failed; a further attempt is for these alone.
+    """
+    run = run_context()
+    work = run.work[rule][tag]
+    try:
+        await as_engine_error(run.engine.copy(work))
+    finally:
+        for place in work.destinations:
+            if place not in work.finished:
+                run.failed_in[work.name, str(place)] = str(task_run.id)
+
+
+async def copy(run: RunContext, rule: str, job: CopyJob) -> None:
+    """Copy one image in a task run where Prefect can give one; report it as failed where it cannot be copied."""
+    attempt = with_retries(copy_image, run.engine.options.retries)
+    try:
+        await run_tracked(run, lambda: attempt(job.tag_or_digest, rule), lambda: run.runner.copy(job))
+    except Exception as error:
+        # Whatever it is, it costs this image alone, and is reported.
+        run.engine.give_up(job, error)

@@ -1,1 +1,0 @@
-"""Images for the tests: made with other people's tools, or byte by byte."""

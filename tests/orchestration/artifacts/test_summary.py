@@ -1,0 +1,84 @@
+"""The summary that a run's page shows."""
+
+from datetime import UTC, datetime
+
+from imageferry.report.by_rule import RuleStats
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Totals
+from orchestration.artifacts.summary import BAR, FAILURES_LISTED, format_bar, format_headline, format_summary
+
+
+def failed(source: str, error: str = "it is not there") -> ImageOutcome:
+    return ImageOutcome(source, source.replace("quay.io", "b.example"), Outcome.FAILED, error=error)
+
+
+def report(*images: ImageOutcome, **totals: int) -> Report:
+    count = sum(image.outcome is Outcome.FAILED for image in images)
+    return Report(
+        started=datetime.now(UTC),
+        seconds=1.5,
+        status="failed",
+        totals=Totals(failed=count, **totals),
+        images=list(images),
+    )
+
+
+def text(*figures: RuleStats, **totals: int) -> str:
+    images = [image for each in figures for image in each.failures]
+    return format_summary(report(*images, **totals), figures, {}, {})
+
+
+def test_ten_thousand_up_to_date_tags_are_a_number() -> None:
+    images = [ImageOutcome(f"quay.io/a:{n}", f"b.example/a:{n}", Outcome.UP_TO_DATE) for n in range(10_000)]
+    found = format_summary(report(*images, up_to_date=10_000), [RuleStats("quay.io/a", up_to_date=10_000)], {}, {})
+    assert "| up to date | 10,000 |" in found
+    assert len(found) < 1_000
+
+
+def test_what_failed_comes_first_with_its_cause_and_a_link_to_where() -> None:
+    image, other = failed("quay.io/a:v1"), failed("quay.io/a:v2")
+    figures = RuleStats("quay.io/a", copied=3, failures=[image, other])
+    found = format_summary(
+        report(image, other), [figures], {(image.source, image.destination): "task-1"}, {"quay.io/a": "flow-1"}
+    )
+    lines = found.split("\n")
+    assert lines[0] == "## 2 images failed"
+    assert "**[quay.io/a](../../runs/flow-run/flow-1)**: 2 of 5 failed" in lines
+    assert "- [quay.io/a:v1](../../runs/task-run/task-1) to b.example/a:v1  " in lines
+    assert "  it is not there" in lines
+    # Of what had no task run, the page of its rule.
+    assert "- [quay.io/a:v2](../../runs/flow-run/flow-1) to b.example/a:v2  " in lines
+
+
+def test_the_rule_with_most_failures_comes_first_and_the_rest_is_a_number() -> None:
+    few = RuleStats("quay.io/few", failures=[failed("quay.io/few:v1")])
+    many = RuleStats("quay.io/many", failures=[failed(f"quay.io/many:v{n}") for n in range(FAILURES_LISTED + 20)])
+    found = text(few, many)
+    assert found.index("**quay.io/many**") < found.index("and 21 more: see the report")
+    assert "quay.io/few:v1" not in found
+    assert found.count("\n- ") == FAILURES_LISTED
+
+
+def test_text_of_a_registry_is_no_markup() -> None:
+    found = text(RuleStats("quay.io/a", failures=[failed("quay.io/a:v1", "<img src=x> [a](http://b) | `c`\n# d")]))
+    assert r"  \<img src=x\> \[a\](http://b) \| \`c\`\\n\# d" in found
+
+
+def test_rules_that_had_work_are_shown_side_by_side() -> None:
+    small = RuleStats("quay.io/small", copied=1, bytes=500_000, seconds=8.0)
+    large = RuleStats("quay.io/large", copied=2, bytes=1_000_000, seconds=2.0)
+    found = text(small, large, RuleStats("quay.io/idle", up_to_date=5))
+    assert found.index("quay.io/large: 2 copied") < found.index("quay.io/small: 1 copied")
+    assert f"1.0 MB {'█' * BAR}\n" in found
+    assert f"500 kB {'█' * (BAR // 2)}\n" in found
+    assert "quay.io/idle" not in found
+    assert "side" not in text(small)
+
+
+def test_a_bar_is_exact_to_an_eighth() -> None:
+    assert [format_bar(value, 8 * BAR) for value in (0, 1, 8, 12, 8 * BAR)] == ["", "▏", "█", "█▌", "█" * BAR]
+    assert format_bar(0, 0) == ""
+
+
+def test_the_headline_begins_with_what_failed() -> None:
+    assert format_headline(report(failed("quay.io/a:v1"))).startswith("**1 failed**")
+    assert format_headline(report(copied=2)).startswith("2 copied")

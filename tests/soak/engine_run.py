@@ -1,0 +1,101 @@
+"""One run of the engine as the flows make it, without Prefect: work side by side, what may heal tried again."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+import httpx
+from tenacity import RetryCallState
+
+from imageferry.concurrency import for_each
+from imageferry.config import load_text
+from imageferry.copy import retry_budget, upload_stream
+from imageferry.copy.engine import Engine
+from imageferry.copy.job import CopyJob
+from imageferry.copy.options import DEFAULT_PROC, Options
+from imageferry.errors import ImageferryError
+from imageferry.registry.http import auth, transport
+from imageferry.registry.limits.circuit_breaker import CircuitBreaker
+from imageferry.report.outcomes import Report
+
+#: As `flows.rule` has it.
+IMAGES_AT_ONCE = 12
+
+#: Seconds of silence after which a side is given up, in place of a minute: far more than a request takes here.
+SILENCE = 3.0
+
+#: How much quicker the time goes in which a registry is waited for.
+QUICKER = 20
+
+#: The longest pause between two tries, in seconds.
+LONGEST_PAUSE = 0.05
+
+
+async def cross(text: str, proc: int = DEFAULT_PROC) -> Report:
+    """Do what a configuration says with ``proc`` blobs in flight, and give the report."""
+    configuration = load_text(text, "config.json", environment={})
+    async with Engine(configuration, Options(proc=proc), {}) as engine:
+
+        async def copy(work: CopyJob) -> None:
+            await _copy(engine, work)
+
+        for rule in configuration.rules:
+            await engine.plan(rule)
+        works = [work for rule in configuration.rules for work in await engine.plan(rule)]
+        await for_each(works, IMAGES_AT_ONCE, copy)
+        return engine.outcomes.report()
+
+
+async def _copy(engine: Engine, work: CopyJob) -> None:
+    """Copy an image; what may heal is tried again, as `tasks.tags` has it."""
+    for attempt in range(1 + engine.options.retries):
+        try:
+            return await engine.copy(work)
+        except Exception as error:
+            last = attempt == engine.options.retries
+            if last or not isinstance(error, ImageferryError) or not error.transient:
+                return engine.give_up(work, error)
+    return None
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Shorten the engine's pauses and time-outs, so that what heals after minutes heals at once."""
+    pause, timeout = transport._pause, httpx.Timeout(SILENCE, pool=None)
+
+    rest = CircuitBreaker._rest
+
+    async def quick_rest(changed: asyncio.Event, seconds: float | None) -> None:
+        await rest(changed, None if seconds is None else seconds / QUICKER)
+
+    def short(state: RetryCallState) -> float:
+        return min(pause(state), LONGEST_PAUSE)
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(transport, "_pause", short))
+        stack.enter_context(mock.patch.object(transport, "TIMEOUT", timeout))
+        stack.enter_context(mock.patch.object(auth, "_EXTENSIONS", {"timeout": timeout.as_dict()}))
+        stack.enter_context(mock.patch.object(upload_stream, "STALL_LIMIT", SILENCE))
+        stack.enter_context(mock.patch.object(retry_budget, "FIRST_PAUSE", LONGEST_PAUSE))
+        stack.enter_context(
+            mock.patch.object(CircuitBreaker, "clock", staticmethod(lambda: time.monotonic() * QUICKER))
+        )
+        stack.enter_context(mock.patch.object(CircuitBreaker, "_rest", staticmethod(quick_rest)))
+        yield
+
+
+def main() -> int:
+    """As a program, to be killed: copy what the first file says, and write the report to the second."""
+    config, report = map(Path, sys.argv[1:])
+    done = asyncio.run(cross(config.read_text()))
+    report.write_text(done.to_json())
+    print(*(image.error for image in done.images if image.error), sep="\n")
+    return 1 if done.totals.failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,1 +1,0 @@
-"""What the tasks leave in Prefect, without Prefect."""
