@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from cli.terminal.progress import LineProgress, LiveProgress
     from imageferry.copy.engine import Engine
 
+# The engine tries again by itself; a second attempt of Prefect's would find the run gone.
+_sync = sync.with_options(retries=0)
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -67,8 +70,8 @@ async def _flow(request: Request, run: RunContext) -> str | None:
         run.monitor.guard(context.client)
         async with context:
             # Tags that are there from the start cost no request.
-            with tags(*registry_tags(run.engine.configuration.rules)):
-                state = await sync(
+            with run.offered(), tags(*registry_tags(run.engine.configuration.rules)):
+                state = await _sync(
                     config=request.described,
                     dry_run=request.dry_run,
                     force=request.force,

@@ -179,12 +179,10 @@ class _StoppedEarly(Exception):
 
 def _import_flow() -> None:
     """Import the flow, which takes seconds, and what Prefect otherwise imports when the first flow begins."""
-    import fastapi.encoders  # noqa: F401, PLC0415
-    import prefect.flow_engine  # noqa: PLC0415
-    import prefect.task_engine  # noqa: F401, PLC0415
-
     import cli.recorded_run  # noqa: F401, PLC0415
+    from orchestration.server.internals import preload_engines  # noqa: PLC0415
 
+    preload_engines()
     # What Prefect's log could not be told would be written between the lines of the run, which says it at its end.
     logging.raiseExceptions = False
     gc.freeze()

@@ -20,13 +20,16 @@ from imageferry.copy.runner import RULES_COPIED_AT_ONCE
 from imageferry.model import Configuration
 from orchestration.artifacts.failures import log_failures
 from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
-from orchestration.open_run import LAST_WORDS_LIMIT, open_run, run_until_stopped
-from orchestration.run_context import RunContext
+from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, join_run, open_run, run_until_stopped
+from orchestration.run_context import RunContext, take_offered_run
 from orchestration.step import run_tracked
 from orchestration.workers.distribute import copy_on_workers, find_workers
 from tasks.copy_blob import move_blob
 from tasks.plan import plan
 from tasks.publish_report import report_run
+
+# The engine tries again by itself; a second attempt of Prefect's would find the run gone.
+_rule_subflow = sync_rule.with_options(retries=0)
 
 
 @flow(name="sync", persist_result=False)
@@ -50,9 +53,11 @@ async def sync(
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
         distribute: Have the workers of the work pool copy: each rule with work is a run of sync-rule/worker.
     """
-    async with open_run(config, move_blob, force=force, dry_run=dry_run, platforms=platforms) as run:
+    request = RunRequest(config=config, force=force, dry_run=dry_run, platforms=platforms)
+    offered = take_offered_run()
+    async with join_run(offered) if offered else open_run(request, move_blob) as run:
         run.flow_run_id = str(flow_run.id)
-        rules = chosen(run.engine.configuration, only)
+        rules = select_rules(run.engine.configuration, only)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
         copying = _plan_and_copy(run, rules, config, force, platforms, on_workers=distribute and not dry_run)
         # The subflows stop by themselves, and have their ends told.
@@ -84,9 +89,9 @@ async def _copy_in_subflows(
 
         if run.stop.is_set():
             return
-        with run.timed(name), tags(*registry_tags([known[name]])):
+        with run.timed(name), run.offered(), tags(*registry_tags([known[name]])):
             # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
-            await run_tracked(run, lambda: sync_rule(name, config, force, platforms, return_state=True), rest)
+            await run_tracked(run, lambda: _rule_subflow(name, config, force, platforms, return_state=True), rest)
             run.reinstall_signal_handler()
             # Nothing where all is settled, as it is unless the subflow itself broke down.
             await rest()
@@ -94,8 +99,8 @@ async def _copy_in_subflows(
     await for_each([name for name in rules if name in run.work], RULES_COPIED_AT_ONCE, copy)
 
 
-def chosen(configuration: Configuration, only: list[str] | None) -> list[str]:
-    """Give the names of the rules whose source contains one of the texts; of all rules without texts."""
+def select_rules(configuration: Configuration, only: list[str] | None) -> list[str]:
+    """Return the names of the rules whose source contains one of the texts; of all rules without texts."""
     return [rule.name for rule in configuration.rules if not only or any(text in rule.name for text in only)]
 
 

@@ -15,8 +15,8 @@ from imageferry.report.by_rule import stats_by_rule
 from imageferry.text import format_count
 from orchestration.artifacts.failures import log_failures
 from orchestration.artifacts.run_tags import tag_flow_run
-from orchestration.open_run import is_root_run, open_run, run_until_stopped
-from orchestration.run_context import RunContext, find_current
+from orchestration.open_run import RunRequest, is_root_run, join_run, open_run, run_until_stopped
+from orchestration.run_context import RunContext, take_offered_run
 from orchestration.workers.registry_slots import slots
 from tasks.copy_blob import move_blob
 from tasks.copy_image import copy
@@ -26,7 +26,7 @@ from tasks.publish_report import report_run
 
 
 def name_run() -> str:
-    """Give a run the name of its rule; who starts one of some of its images names it."""
+    """Name the run after its rule. The parent already named runs of a batch of images."""
     parameters = flow_run.parameters
     return str(flow_run.name if parameters.get("images") else parameters["rule"])
 
@@ -54,10 +54,12 @@ async def sync_rule(
         proc: Blobs in flight at once.
         retries: More attempts for a failed tag or blob.
     """
-    by_itself = find_current() is None
-    async with open_run(
-        config, move_blob, force=force, platforms=platforms, proc=proc, retries=retries, rule=rule, images=images
-    ) as run:
+    request = RunRequest(
+        config=config, force=force, platforms=platforms, proc=proc, retries=retries, rule=rule, images=images
+    )
+    offered = take_offered_run()
+    by_itself = offered is None
+    async with join_run(offered) if offered else open_run(request, move_blob) as run:
         run.subflows[rule] = str(flow_run.id)
         await tag_flow_run(each for each in run.engine.configuration.rules if each.name == rule)
         copying = _copy_in_turn(run, rule) if by_itself else _copy_all(run, rule)

@@ -1,13 +1,11 @@
-"""The engine for a flow: the one that its caller has opened, or one of its own."""
+"""Opens the run of a flow, or joins the one that its caller offers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import signal
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -22,86 +20,74 @@ from imageferry.selection import PlatformFilter
 from orchestration.artifacts.progress import show_progress
 from orchestration.blocks.stored import read_configuration
 from orchestration.log_filter import drop_known_tracebacks
-from orchestration.run_context import RunContext, find_current, set_current
+from orchestration.run_context import RunContext
 from orchestration.settings import settings
+from orchestration.termination import install_handler, stopped_by_sigterm
 
-#: Seconds in which Prefect is told of the end once a run is stopped.
+# Seconds in which Prefect is told of the end once a run is stopped.
 LAST_WORDS_LIMIT = 6.0
 
 
-@contextlib.asynccontextmanager
-async def open_run(
-    config: str,
-    mover: BlobMover,
-    *,
-    force: bool = False,
-    dry_run: bool = False,
-    platforms: Sequence[str] | None = None,
-    proc: int = DEFAULT_PROC,
-    retries: int = DEFAULT_RETRIES,
-    rule: str | None = None,
-    images: Sequence[str] | None = None,
-) -> AsyncIterator[RunContext]:
-    """Give the run of this context, or open one for the configuration and close it at the end.
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the parameters of a flow ask for. ``rule``: this one alone, and of it ``images`` (None: all)."""
 
-    One of its own has all rules, or this one alone and of it these images (None: all). Raises ``ConfigurationError``
-    for one that cannot be used, ``SettingsError``, and ``BatchError`` where it has no such rule or image.
+    config: str
+    force: bool = False
+    dry_run: bool = False
+    platforms: Sequence[str] | None = None
+    proc: int = DEFAULT_PROC
+    retries: int = DEFAULT_RETRIES
+    rule: str | None = None
+    images: Sequence[str] | None = None
+
+
+@contextlib.asynccontextmanager
+async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunContext]:
+    """Open a run for the request, enter it, and close it at the end.
+
+    Raises ``ConfigurationError`` for a configuration that cannot be used, ``SettingsError``, and ``BatchError`` where
+    it has no such rule or image.
     """
     drop_known_tracebacks()
-    run = find_current()
-    if run is not None:
-        run.reinstall_signal_handler()
-        async with _within(run):
-            yield run
-        return
-    wanted = PlatformFilter.parse(platforms or ())
-    # Their faults are told before anything is done.
+    wanted = PlatformFilter.parse(request.platforms or ())
+    # Wrong settings are reported before anything is done.
     settings()
-    options = Options(proc=proc, retries=retries, force=force, dry_run=dry_run, platforms=wanted)
-    configuration = await read_configuration(config)
-    if rule is not None:
-        configuration = narrowed(configuration, rule, images)
+    options = Options(
+        proc=request.proc, retries=request.retries, force=request.force, dry_run=request.dry_run, platforms=wanted
+    )
+    configuration = await read_configuration(request.config)
+    if request.rule is not None:
+        configuration = narrowed(configuration, request.rule, request.images)
     async with Engine(configuration, options) as engine:
         run = bind_engine(engine, asyncio.Event(), mover)
         # The client of the flow run, which Prefect has opened before.
         run.monitor.guard(get_client())
         async with run.monitor.monitoring():
-            with _stopped_by_signal(run):
-                async with _within(run):
+            with stopped_by_sigterm(run.stop) as handles_signals:
+                if handles_signals:
+                    run.reinstall_signal_handler = install_handler
+                async with join_run(run):
                     yield run
 
 
 @contextlib.asynccontextmanager
-async def _within(run: RunContext) -> AsyncIterator[None]:
-    """Have the run's progress shown, and keep the flow run's tags from its tasks, which pay a request for each."""
-    with TagsContext(current_tags=set()):
+async def join_run(run: RunContext) -> AsyncIterator[RunContext]:
+    """Enter a run in a flow: its own, or the one that its caller offers it.
+
+    The run's progress is shown, and the flow run's tags are kept from its tasks, which would pay a request for each.
+    """
+    drop_known_tracebacks()
+    run.reinstall_signal_handler()
+    with run, TagsContext(current_tags=set()):
         async with show_progress(run):
-            yield
+            yield run
 
 
 def bind_engine(engine: Engine, stop: asyncio.Event, mover: BlobMover) -> RunContext:
-    """Make this engine the one of the run, with its blobs moved as tasks."""
+    """Return the run of this engine, with its blobs moved as tasks."""
     engine.deliveries.move = mover
-    run = RunContext(engine, stop)
-    set_current(run)
-    return run
-
-
-@contextlib.contextmanager
-def _stopped_by_signal(run: RunContext) -> Iterator[None]:
-    """Let SIGTERM stop the run in order, as a worker sends it to cancel a flow run: Prefect's own way drops all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    loop = asyncio.get_running_loop()
-    run.reinstall_signal_handler = functools.partial(loop.add_signal_handler, signal.SIGTERM, run.stop.set)
-    run.reinstall_signal_handler()
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, before)
+    return RunContext(engine, stop)
 
 
 def is_root_run() -> bool:
@@ -113,21 +99,21 @@ def is_root_run() -> bool:
 async def run_until_stopped(
     run: RunContext, rules: list[str], work: Coroutine[Any, Any, None], *, grace: float = 0.0
 ) -> bool:
-    """Do the work on these rules unless the run is stopped; then what is under way is dropped, and the rest has failed.
+    """Do the work on these rules unless the run is stopped; then active work is dropped, and the rest has failed.
 
-    ``grace`` is for work that stops by itself, in seconds. Gives whether it was stopped.
+    ``grace`` is for work that stops by itself, in seconds. Return whether it was stopped.
     """
-    hurrying = asyncio.create_task(_hurry_once_stopped(run))
+    waiting = asyncio.create_task(_set_deadline_once_stopped(run))
     try:
         stopped = await until_stopped(run.stop, work, grace=grace)
     finally:
-        hurrying.cancel()
+        waiting.cancel()
     if stopped:
         wanted = set(rules)
         run.engine.give_up_rest(rule for rule in run.engine.configuration.rules if rule.name in wanted)
     return stopped
 
 
-async def _hurry_once_stopped(run: RunContext) -> None:
+async def _set_deadline_once_stopped(run: RunContext) -> None:
     await run.stop.wait()
     run.monitor.set_deadline(LAST_WORDS_LIMIT)

@@ -1,4 +1,4 @@
-"""The run that tasks work for. It holds credentials and connections, so it is never a parameter of a task."""
+"""The run that tasks belong to. It holds credentials and connections, so it is never a parameter of a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 
 from imageferry.copy.engine import Engine
@@ -18,36 +18,56 @@ from orchestration.server.recorder import TaskRunRecorder
 
 @dataclass
 class RunContext:
-    """The engine of this process's run, the work that was planned (by rule, then by tag), and its history.
+    """One run as its tasks see it: the engine, the jobs that were planned, and what Prefect records of it.
 
-    ``reinstall_signal_handler`` has a flow's own process stop the run at SIGTERM; each subflow
-    gives the signal to Prefect again.
-    ``stop`` is set when the run is to stop; ``runner`` does what Prefect's server is no longer there for.
-    ``failed_in`` has the id of the task run in which an image failed, by source and destination, ``subflows`` that of
-    a rule's flow run, ``seconds`` how long a rule took.
+    It is entered for the time of the run and offered to the subflows: see ``run_context`` and ``take_offered_run``.
     """
 
     engine: Engine
+    # Set when the run is to stop.
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     monitor: ServerMonitor = field(default_factory=ServerMonitor)
+    # The jobs of each rule that has work, by tag (digest where there is no tag).
     work: dict[str, dict[str, CopyJob]] = field(default_factory=dict)
     flow_run_id: str | None = None
     shows_progress: bool = False
     failures_logged: int = 0
+    # The id of the task run in which an image failed, by source and destination.
     failed_in: dict[tuple[str, str], str] = field(default_factory=dict)
+    # The flow run of a rule, and how many seconds the rule took.
     subflows: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    # Each subflow gives SIGTERM back to Prefect; in a flow's own process this takes it again.
     reinstall_signal_handler: Callable[[], None] = lambda: None
+    # Does what Prefect's server is no longer there for.
     runner: LocalRunner = field(init=False)
     recorder: TaskRunRecorder = field(init=False)
+    _tokens: list[Token[RunContext]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runner = LocalRunner(self.engine)
         self.recorder = TaskRunRecorder(self.monitor)
 
+    def __enter__(self) -> RunContext:
+        """Make this the run of all tasks that are awaited from here, until the context is left."""
+        self._tokens.append(_entered.set(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _entered.reset(self._tokens.pop())
+
+    @contextlib.contextmanager
+    def offered(self) -> Iterator[None]:
+        """Offer the run to the flow that is called within the context, and to no other."""
+        token = _offered.set(self)
+        try:
+            yield
+        finally:
+            _offered.reset(token)
+
     @contextlib.contextmanager
     def timed(self, rule: str) -> Iterator[None]:
-        """Note how long the context is entered as what a rule took; of several parts, the longest."""
+        """Record how long a rule took, in seconds; of several batches, the longest."""
         begun = time.monotonic()
         try:
             yield
@@ -55,19 +75,17 @@ class RunContext:
             self.seconds[rule] = max(self.seconds.get(rule, 0.0), time.monotonic() - begun)
 
 
-_current: ContextVar[RunContext] = ContextVar("imageferry_run")
-
-
-def set_current(run: RunContext) -> None:
-    """Make this the run of all that is awaited from here."""
-    _current.set(run)
-
-
-def find_current() -> RunContext | None:
-    """Give the run, or None in a process that has not begun one."""
-    return _current.get(None)
+_entered: ContextVar[RunContext] = ContextVar("imageferry_run")
+_offered: ContextVar[RunContext | None] = ContextVar("imageferry_offered_run", default=None)
 
 
 def run_context() -> RunContext:
-    """Give the run. Raises ``LookupError`` outside one."""
-    return _current.get()
+    """Return the run that a task belongs to. Raises ``LookupError`` outside one."""
+    return _entered.get()
+
+
+def take_offered_run() -> RunContext | None:
+    """Return the run that the caller of this flow offers it, once; None where the flow is to open one of its own."""
+    run = _offered.get()
+    _offered.set(None)
+    return run

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import time
 from collections import Counter
@@ -18,11 +17,10 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 
 from imageferry.text import format_count
+from orchestration.server.internals import drain_queues
 from orchestration.server.monitor import ServerLost, ServerMonitor
 from orchestration.settings import settings
 
@@ -135,11 +133,8 @@ class TaskRunRecorder:
 
 async def drain(monitor: ServerMonitor) -> None:
     """Send the logs and events that wait in this process, while there still is a server to take them."""
-    for queue in (APILogWorker, EventsWorker):
-        drained = queue.drain_all(timeout=settings().history_patience, at_exit=False)
-        if inspect.isawaitable(drained):
-            with contextlib.suppress(ServerLost):
-                await monitor.wait(drained)
+    with contextlib.suppress(ServerLost):
+        await monitor.wait(drain_queues(settings().history_patience))
 
 
 async def end_flow_run(identity: str, state: State[None]) -> None:

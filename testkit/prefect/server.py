@@ -27,16 +27,19 @@ class PrefectServer:
     api: PrefectApi
     home: Path
     process: "subprocess.Popen[bytes]"
+    port: int
 
 
 @contextmanager
-def running_server(home: Path, settings: dict[str, str] | None = None) -> Iterator[PrefectServer]:
+def running_server(
+    home: Path, settings: dict[str, str] | None = None, port: int | None = None
+) -> Iterator[PrefectServer]:
     """Run a Prefect server with this home, and these settings besides those of a server of our own.
 
     Raises ``RuntimeError`` with the last it has printed where it does not come up.
     """
     home.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     printed = home / "server.log"
     with printed.open("wb") as log:
@@ -51,7 +54,7 @@ def running_server(home: Path, settings: dict[str, str] | None = None) -> Iterat
         try:
             if not _comes_up(url, process):
                 raise RuntimeError(f"Prefect's server did not start: {printed.read_text()[-2000:]}")
-            yield PrefectServer(PrefectApi(url), home, process)
+            yield PrefectServer(PrefectApi(url), home, process, port)
         finally:
             end(process)
 
