@@ -1,10 +1,10 @@
 """The exit statuses of the command line."""
 
-#: Everything is at its destination.
+# Everything is at its destination.
 DONE = 0
-#: Some image failed, or what was asked for cannot be done.
+# Some image failed, or what was asked for cannot be done.
 FAILED = 1
-#: Usage or configuration: no registry was contacted.
+# Usage or configuration: no registry was contacted.
 USAGE = 2
-#: Stopped by a signal.
+# Stopped by a signal.
 INTERRUPTED = 130

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from orchestration.server.own_server import ServerError, find_or_start_server
 
-#: Words with which no server of our own is wanted; the first ones only ask for words, the last one for the user's.
+# Words with which no server of our own is wanted; the first ones only ask for words, the last one for the user's.
 _NO_SERVER = {"--help", "-h", "--version", "--no-history", "--distribute"}
 
 

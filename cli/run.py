@@ -37,11 +37,11 @@ logger = logging.getLogger("imageferry")
 
 Progress = LiveProgress | LineProgress
 
-#: Seconds between two looks of the main thread for a signal: one that the system gave to another thread, or that came
-#: as the wait began, does not end a wait.
+# Seconds between two looks of the main thread for a signal: one that the system gave to another thread, or that came
+# as the wait began, does not end a wait.
 HEED_EVERY = 0.5
 
-#: Waits until Prefect's server is ready; tells of the seconds waited.
+# Waits until Prefect's server is ready; tells of the seconds waited.
 Wait = Callable[[Callable[[float], None]], None]
 
 

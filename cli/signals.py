@@ -30,7 +30,7 @@ class SignalStop:
         return self._asked.is_set()
 
     def event(self) -> asyncio.Event:
-        """Give the event that is set when the run is to stop, for the loop that runs here."""
+        """Return the event that is set when the run is to stop, for the loop that runs here."""
         stop = asyncio.Event()
         self._loop, self._stop = asyncio.get_running_loop(), stop
         if self.asked:

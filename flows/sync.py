@@ -60,7 +60,7 @@ async def sync(
         rules = select_rules(run.engine.configuration, only)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
         copying = _plan_and_copy(run, rules, config, force, platforms, on_workers=distribute and not dry_run)
-        # The subflows stop by themselves, and have their ends told.
+        # The subflows stop by themselves, and record their ends.
         stopped = await run_until_stopped(run, rules, copying, grace=LAST_WORDS_LIMIT)
         return await _end(run, stopped=stopped)
 

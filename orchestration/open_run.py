@@ -24,7 +24,7 @@ from orchestration.run_context import RunContext
 from orchestration.settings import settings
 from orchestration.termination import install_handler, stopped_by_sigterm
 
-# Seconds in which Prefect is told of the end once a run is stopped.
+# Seconds in which the end of a stopped run is recorded in Prefect.
 LAST_WORDS_LIMIT = 6.0
 
 

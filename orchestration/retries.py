@@ -24,5 +24,5 @@ def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> 
 
 @functools.cache
 def with_retries(task: AsyncTask, retries: int) -> AsyncTask:
-    """Give the task with so many more attempts; made once, since making one costs as much as running it."""
+    """Return the task with so many more attempts; made once, since making one costs as much as running it."""
     return task.with_options(retries=retries)

@@ -22,25 +22,25 @@ class Settings(BaseModel):
     # Not those of pydantic-settings: to import it takes longer than to check a configuration.
     model_config = ConfigDict(frozen=True)
 
-    #: From how many bytes on a blob has a task run of its own. Below, one costs more than a tenth of moving the blob.
+    # From how many bytes on a blob has a task run of its own. Below, one costs more than a tenth of moving the blob.
     blob_task_size: int = Field(default=8 * 1024 * 1024, ge=0)
 
-    #: Seconds for which Prefect's server may answer nothing but errors, or write nothing, before it is given up.
+    # Seconds for which Prefect's server may answer nothing but errors, or write nothing, before it is given up.
     history_patience: float = Field(default=30.0, ge=1, le=3600)
 
-    #: How many images a run on a worker copies at most: Prefect takes parameters of 512 KiB, a tag may have 128 bytes.
+    # How many images a run on a worker copies at most: Prefect takes parameters of 512 KiB, a tag may have 128 bytes.
     images_per_run: int = Field(default=500, ge=1, le=2000)
 
-    #: Seconds without a sign of life after which a run on a worker is taken for dead.
+    # Seconds without a sign of life after which a run on a worker is taken for dead.
     silence_limit: int = Field(default=120, ge=1, le=86_400)
 
-    #: How often images are given to another run, whose own was lost.
+    # How often images are given to another run, whose own was lost.
     reruns: int = Field(default=2, ge=0, le=100)
 
 
 @functools.cache
 def settings() -> Settings:
-    """Give the settings of this process. Raises ``SettingsError``."""
+    """Return the settings of this process. Raises ``SettingsError``."""
     given = {name: os.environ.get(_PREFIX + name.upper(), "").strip() for name in Settings.model_fields}
     try:
         return Settings.model_validate({name: text for name, text in given.items() if text})

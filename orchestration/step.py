@@ -1,4 +1,4 @@
-"""A step of a run with a task run or subflow of its own, where Prefect can give it one; the step is done either way."""
+"""A step of a run: a task run or subflow where Prefect can track one; the work is done either way."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ logger = logging.getLogger("imageferry.history")
 
 
 class UnexpectedError(ImageferryError):
-    """A fault of ours within a step: it must not look like one of Prefect's."""
+    """A bug of ours within a step: it must not look like one of Prefect's errors."""
 
 
 async def as_engine_error(work: Awaitable[None]) -> None:
-    """Await the work of a task run, so that whatever it raises is an ``ImageferryError``."""
+    """Await the work of a task run, and raise whatever it raises as an ``ImageferryError``."""
     try:
         await work
     except ImageferryError:
@@ -27,19 +27,20 @@ async def as_engine_error(work: Awaitable[None]) -> None:
 
 
 async def run_tracked(
-    run: RunContext, recorded: Callable[[], Awaitable[object]], without: Callable[[], Awaitable[None]]
+    run: RunContext, tracked: Callable[[], Awaitable[object]], fallback: Callable[[], Awaitable[None]]
 ) -> None:
-    """Do a step as ``recorded`` does, a task run or subflow; where Prefect fails it, as ``without`` does.
+    """Do a step as ``tracked``, a task run or subflow; where Prefect fails it, as ``fallback``.
 
-    ``without`` must leave alone what ``recorded`` has done. Raises the step's own ``ImageferryError``.
+    ``fallback`` must be idempotent: it may run after part of the work was done. Raises the step's own
+    ``ImageferryError``.
     """
     if run.monitor.lost:
         run.recorder.untracked += 1
-        await without()
+        await fallback()
         return
     await run.recorder.task_started()
     try:
-        await recorded()
+        await tracked()
     except ImageferryError:
         raise
     except Exception as error:
@@ -47,4 +48,4 @@ async def run_tracked(
         run.recorder.task_untracked()
         if run.stop.is_set():
             raise Interrupted("interrupted before it was copied") from None
-        await without()
+        await fallback()

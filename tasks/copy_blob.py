@@ -29,7 +29,7 @@ async def copy_blob(label: str, digest: str, size: int, source: str, destination
     """Read a blob from one repository and upload it to others that lack it.
 
     ``label`` is what a person sees of it; ``size`` is in bytes, -1 where the manifest does not say it; repositories
-    are ``host/path``. Gives the size. Raises ``DeliveryError``.
+    are ``host/path``. Return the size. Raises ``DeliveryError``.
     """
     engine = run_context().engine
     places = [await engine.destination(Reference.parse(place)) for place in destinations]

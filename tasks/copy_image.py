@@ -27,13 +27,13 @@ async def copy_image(tag: str, rule: str) -> None:
     Raises ``DeliveryError`` that names the destinations which failed; a further attempt is for these alone.
     """
     run = run_context()
-    work = run.work[rule][tag]
+    job = run.work[rule][tag]
     try:
-        await as_engine_error(run.engine.copy(work))
+        await as_engine_error(run.engine.copy(job))
     finally:
-        for place in work.destinations:
-            if place not in work.finished:
-                run.failed_in[work.name, str(place)] = str(task_run.id)
+        for destination in job.destinations:
+            if destination not in job.finished:
+                run.failed_in[job.name, str(destination)] = str(task_run.id)
 
 
 async def copy(run: RunContext, rule: str, job: CopyJob) -> None:

@@ -16,7 +16,7 @@ from orchestration.workers.outcome_pages import TYPE, split_into_pages
 
 @task(name="outcomes", task_run_name="outcomes", cache_policy=NO_CACHE, persist_result=False)
 async def publish_outcomes() -> None:
-    """Create the artifacts that tell what became of each image of the run."""
+    """Create the artifacts with the outcome of each image of the run."""
     for page in split_into_pages(run_context().engine.outcomes.report()):
         data = page.model_dump(mode="json")
         await Artifact(type=TYPE, description="What became of each image, for the run above", data=data).acreate()

@@ -15,7 +15,7 @@ from orchestration.artifacts.summary import format_headline, format_summary
 from orchestration.run_context import RunContext, run_context
 from orchestration.step import run_tracked
 
-#: Rows of a table; the report file has them all.
+# Rows of a table; the report file has them all.
 ROWS = 500
 
 SUMMARY_KEY = "imageferry-summary"
@@ -42,7 +42,7 @@ async def publish_report(flow_run_id: str) -> None:
 
 
 def _noteworthy(report: Report) -> list[ImageOutcome]:
-    """Give what is not up to date, failures first."""
+    """Return what is not up to date, failures first."""
     changed = [image for image in report.images if image.outcome is not Outcome.UP_TO_DATE]
     return sorted(changed, key=lambda image: image.outcome is not Outcome.FAILED)
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
 from imageferry.text import escape_control, format_count, format_duration, format_size, short_digest
 
-#: Pictures a second, and the seconds over which the rate is taken.
+# Pictures a second, and the seconds over which the rate is taken.
 REFRESH = 5
 RATE_WINDOW = 5.0
 
@@ -30,7 +30,7 @@ _VERBS = {
 
 
 def format_line(image: ImageOutcome) -> str:
-    """Give the line of one finished image."""
+    """Return the line of one finished image."""
     text = f"{_VERBS[image.outcome]:<10} {image.source} -> {image.destination}"
     if image.outcome is Outcome.COPIED:
         text += f"  {format_size(image.bytes)} in {format_duration(image.seconds)}"
@@ -134,7 +134,7 @@ class NoProgress(LineProgress):
 
 
 def progress_for(stream: TextIO, *, quiet: bool) -> LiveProgress | LineProgress:
-    """Give the progress that fits where it is shown."""
+    """Return the progress that fits where it is shown."""
     if quiet:
         return NoProgress(stream)
     return LiveProgress(stream) if stream.isatty() else LineProgress(stream)

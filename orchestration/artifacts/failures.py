@@ -7,16 +7,16 @@ from prefect.logging import get_run_logger
 from imageferry.text import escape_control, format_count
 from orchestration.run_context import RunContext
 
-#: Failures that the log of a run tells one by one.
+# Failures that are logged one by one.
 FAILURES_LOGGED = 50
 
 
 def log_failures(run: RunContext) -> None:
-    """Log, in the run of this context, each failure that has not been told before."""
+    """Log, in the run of this context, each failure that has not been logged before."""
     failures = run.engine.outcomes.failures
-    told, run.failures_logged = run.failures_logged, len(failures)
+    logged, run.failures_logged = run.failures_logged, len(failures)
     logger = get_run_logger()
-    for image in failures[told:FAILURES_LOGGED]:
+    for image in failures[logged:FAILURES_LOGGED]:
         logger.error("%s", escape_control(f"failed {image.source} -> {image.destination}: {image.error}"))
-    if (more := len(failures) - max(told, FAILURES_LOGGED)) > 0:
+    if (more := len(failures) - max(logged, FAILURES_LOGGED)) > 0:
         logger.error("and %s failed", format_count(more, "more image", "more images"))

@@ -19,13 +19,13 @@ logger = logging.getLogger("imageferry.history")
 
 KEY = "imageferry-progress"
 
-#: Seconds between two updates, and before the first one: a run that is shorter has none.
+# Seconds between two updates, and before the first one: a run that is shorter has none.
 EVERY = 5.0
 
-#: Seconds before the first one while nothing is to be copied: to compare is seldom worth a request.
+# Seconds before the first update while nothing is to be copied: comparing is seldom worth a request.
 WITHOUT_WORK = 60.0
 
-#: Seconds that the last update may take.
+# Seconds that the last update may take.
 LAST_LIMIT = 2.0
 
 
@@ -36,26 +36,26 @@ async def show_progress(run: RunContext) -> AsyncIterator[None]:
         yield
         return
     run.shows_progress = True
-    over = asyncio.Event()
-    showing = asyncio.create_task(_show(run, over))
+    done = asyncio.Event()
+    showing = asyncio.create_task(_show(run, done))
     try:
         yield
     finally:
-        over.set()
+        done.set()
         await asyncio.wait({showing}, timeout=LAST_LIMIT)
         showing.cancel()
         run.shows_progress = False
 
 
-async def _show(run: RunContext, over: asyncio.Event) -> None:
-    """Make the artifact once the run is long enough, and keep it up to date until the run is over."""
+async def _show(run: RunContext, done: asyncio.Event) -> None:
+    """Make the artifact once the run is long enough, and keep it up to date until the run is done."""
     outcomes = run.engine.outcomes
     identity: UUID | None = None
     last = 0
     rate = 0.0
     try:
         while not run.monitor.lost:
-            ended = await _over_within(over, EVERY)
+            ended = await _done_within(done, EVERY)
             rate, last = (outcomes.totals.bytes_written - last) / EVERY, outcomes.totals.bytes_written
             if identity is not None:
                 await aupdate_progress_artifact(
@@ -68,7 +68,7 @@ async def _show(run: RunContext, over: asyncio.Event) -> None:
             if ended:
                 return
     except Exception as error:
-        # It is only to be looked at: the run goes on without.
+        # It is only for people to look at: the run goes on without.
         logger.info("Prefect did not take the progress: %s", str(error) or type(error).__name__)
 
 
@@ -76,20 +76,20 @@ def _worth_showing(run: RunContext) -> bool:
     return bool(run.work) or run.engine.outcomes.seconds >= WITHOUT_WORK
 
 
-async def _over_within(over: asyncio.Event, seconds: float) -> bool:
+async def _done_within(done: asyncio.Event, seconds: float) -> bool:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(over.wait(), seconds)
-    return over.is_set()
+        await asyncio.wait_for(done.wait(), seconds)
+    return done.is_set()
 
 
 def percent_done(outcomes: Outcomes) -> float:
-    """Give how much is done: the images that are, of those that the plan has found so far."""
+    """Return how much is done: the images that are, of those that the plan has found so far."""
     done, expected = len(outcomes.images), outcomes.planned
     return round(100 * min(done, expected) / expected, 1) if expected else 0.0
 
 
 def describe_progress(outcomes: Outcomes, rate: float | None) -> str:
-    """Say in Markdown how far the run is; ``rate`` is in bytes a second, None once it is over."""
+    """Say in Markdown how far the run is; ``rate`` is in bytes a second, None once it is done."""
     totals = outcomes.totals
     figures = [
         f"{len(outcomes.images):,} of {format_count(outcomes.planned, 'image')}",

@@ -17,10 +17,10 @@ from imageferry.report.outcomes import Report
 from imageferry.text import escape_control, format_duration, format_size
 from orchestration.artifacts.summary import escape_markdown
 
-#: Rules of one run that get a row: a registry that is away must not make hundreds of requests.
+# Rules of one run that get a row: an unreachable registry must not cost hundreds of requests.
 RULES_WITH_ROWS = 50
 
-#: Rows of one table, the newest first.
+# Rows of one table, the newest first.
 RUNS_KEPT = 30
 
 Row = dict[str, str]
@@ -52,13 +52,13 @@ async def publish_rule_history(report: Report, figures: Iterable[RuleStats], flo
 
 
 def artifact_key(rule: str) -> str:
-    """Give the artifact key of a rule: readable, the same in every run, and no other rule's."""
+    """Return the artifact key of a rule: readable, the same in every run, and no other rule's."""
     slug = re.sub(r"[^a-z0-9]+", "-", rule.lower()).strip("-")[:60].strip("-")
     return f"rule-{slug}-{hashlib.sha256(rule.encode()).hexdigest()[:8]}"
 
 
 def history_row(report: Report, figures: RuleStats) -> Row:
-    """Give what one run did with a rule."""
+    """Return what one run did with a rule."""
     first = figures.failures[0] if figures.failures else None
     return {
         "run": f"{report.started:%Y-%m-%d %H:%M}",
@@ -73,14 +73,14 @@ def history_row(report: Report, figures: RuleStats) -> Row:
 
 
 async def _latest(client: PrefectClient, keys: list[str]) -> dict[str, list[Row]]:
-    """Give the rows that the tables have, asked for all at once."""
+    """Return the rows that the tables have, asked for all at once."""
     wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=keys))
     found = await client.read_latest_artifacts(artifact_filter=wanted, limit=len(keys))
     return {artifact.key: _rows(artifact.data) for artifact in found}
 
 
 def _rows(data: object) -> list[Row]:
-    """Give the rows of a table; none of what is no such table, as a person may make one under any key."""
+    """Return the rows of a table; none of what is no such table, as a person may make one under any key."""
     try:
         table = json.loads(data) if isinstance(data, str) else data
     except ValueError:

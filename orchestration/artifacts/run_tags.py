@@ -13,12 +13,12 @@ from imageferry.model import Rule
 
 logger = logging.getLogger("imageferry.history")
 
-#: Tags of one flow run; of more hosts, those that most rules name.
+# Tags of one flow run; of more hosts, those that most rules name.
 MOST = 20
 
 
 def registry_tags(rules: Iterable[Rule]) -> list[str]:
-    """Give the hosts of the rules' sources and destinations."""
+    """Return the hosts of the rules' sources and destinations."""
     counted: Counter[str] = Counter()
     for rule in rules:
         counted.update(rule.registries)
@@ -27,7 +27,7 @@ def registry_tags(rules: Iterable[Rule]) -> list[str]:
 
 
 async def tag_flow_run(rules: Iterable[Rule]) -> None:
-    """Give the flow run of this context the tags that it lacks: one request, and none where it has them."""
+    """Return the flow run of this context the tags that it lacks: one request, and none where it has them."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return

@@ -9,14 +9,14 @@ from imageferry.report.by_rule import RuleStats
 from imageferry.report.outcomes import ImageOutcome, Report
 from imageferry.text import escape_control, format_count, format_duration, format_size
 
-#: Failures that are told one by one, and rules that are shown side by side; the report file has all.
+# Failures that are listed one by one, and rules that are shown side by side; the report file has all.
 FAILURES_LISTED = 100
 RULES_SHOWN = 20
 
-#: Characters of the longest bar.
+# Characters of the longest bar.
 BAR = 32
 
-#: The task run in which an image failed, by source and destination, and the flow run of a rule.
+# The task run in which an image failed, by source and destination, and the flow run of a rule.
 TaskRuns = Mapping[tuple[str, str], str]
 FlowRuns = Mapping[str, str]
 
@@ -24,7 +24,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$^])")
 
 
 def format_summary(report: Report, figures: Iterable[RuleStats], task_runs: TaskRuns, flow_runs: FlowRuns) -> str:
-    """Give the summary: each failure with its cause, the counts, and the rules that had work."""
+    """Return the summary: each failure with its cause, the counts, and the rules that had work."""
     figures = list(figures)
     failed = sorted((each for each in figures if each.failures), key=lambda each: -each.failed)
     lines = _failures(report, failed, task_runs, flow_runs) if failed else []
@@ -36,25 +36,25 @@ def format_summary(report: Report, figures: Iterable[RuleStats], task_runs: Task
 
 
 def format_headline(report: Report) -> str:
-    """Give the counts in one line, what failed first: a run's page shows the beginning of it."""
+    """Return the counts in one line, what failed first: a run's page shows the beginning of it."""
     failed = report.totals.failed
     return f"**{failed:,} failed**: {report.summary}" if failed else report.summary
 
 
 def _failures(report: Report, failed: list[RuleStats], task_runs: TaskRuns, flow_runs: FlowRuns) -> list[str]:
     lines = [f"## {format_count(report.totals.failed, 'image')} failed", ""]
-    told = 0
+    listed = 0
     for each in failed:
-        if told == FAILURES_LISTED:
+        if listed == FAILURES_LISTED:
             break
         if len(failed) > 1 or each.images > 1:
             name = _linked(each.rule, "flow-run", flow_runs.get(each.rule))
             lines += [f"**{name}**: {each.failed:,} of {each.images:,} failed", ""]
-        some = each.failures[: FAILURES_LISTED - told]
+        some = each.failures[: FAILURES_LISTED - listed]
         lines += [*(_failure(image, task_runs, flow_runs.get(each.rule)) for image in some), ""]
-        told += len(some)
-    if report.totals.failed > told:
-        lines += [f"and {report.totals.failed - told:,} more: see the report", ""]
+        listed += len(some)
+    if report.totals.failed > listed:
+        lines += [f"and {report.totals.failed - listed:,} more: see the report", ""]
     return lines
 
 
@@ -85,7 +85,7 @@ def _counts(report: Report) -> list[str]:
 
 
 def _rules(worked: list[RuleStats]) -> list[str]:
-    """Give the rules side by side, those that sent most first; in a block, which is scrolled where a name is long."""
+    """Return the rules side by side, those that sent most first; in a block, which is scrolled where a name is long."""
     worked = sorted(worked, key=lambda each: (-each.bytes, -each.seconds))
     most_bytes = max(each.bytes for each in worked)
     longest = max(each.seconds for each in worked)
@@ -104,13 +104,13 @@ def _rules(worked: list[RuleStats]) -> list[str]:
 
 
 def format_bar(value: float, most: float) -> str:
-    """Give a bar of block characters, an eighth of one exact; ``most`` has the longest."""
+    """Return a bar of block characters, an eighth of one exact; ``most`` has the longest."""
     eighths = round(8 * BAR * value / most) if most else 0
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
 def escape_markdown(text: str) -> str:
-    """Give foreign text so that Markdown and HTML leave it as it is."""
+    """Escape foreign text so that Markdown and HTML leave it as it is."""
     return _SPECIAL.sub(r"\\\1", escape_control(text))
 
 

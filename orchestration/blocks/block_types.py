@@ -17,19 +17,19 @@ from imageferry.model import RegistryAccess
 
 
 class _SecretBlock(Block):
-    """A block whose faults never repeat what was typed."""
+    """A block whose errors never repeat what was typed."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Any:
-        """Give the block with the fields of a stored document. Raises ``ValueError`` with what is wrong, in a line."""
+        """Return the block with the fields of a stored document. Raises ``ValueError`` that says in a line what is wrong."""
         try:
             return cls.model_validate({key: value for key, value in data.items() if value not in ("", None)})
         except ValidationError as error:
-            faults = error.errors(include_url=False, include_context=False, include_input=False)
-        told = [": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")]) for fault in faults]
-        raise ValueError("; ".join(told))
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+        messages = [": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")]) for each in errors]
+        raise ValueError("; ".join(messages))
 
 
 class RegistryCredentials(_SecretBlock):
@@ -79,7 +79,7 @@ class RegistryCredentials(_SecretBlock):
         return self
 
     def access(self) -> RegistryAccess:
-        """Give what the engine takes."""
+        """Return what the engine takes."""
         return RegistryAccess(
             username=SecretStr(self.username) if self.username else None,
             password=self.password,
@@ -119,7 +119,7 @@ class ImageferryConfiguration(_SecretBlock):
         try:
             load_text(text, "text", environment=UNKNOWN_ENVIRONMENT, credentials=NamedCredentials())
         except ConfigurationError as error:
-            faults = str(error)
+            message = str(error)
         else:
             return text
-        raise ValueError(faults)
+        raise ValueError(message)

@@ -22,20 +22,20 @@ from orchestration.blocks.block_types import ImageferryConfiguration, RegistryCr
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-#: Prefect gives no block and no variable another name, and the rest would change the path of a request.
+# Prefect gives no block and no variable another name, and the rest would change the path of a request.
 _NAME = re.compile(r"[^/?#%&<>]+")
 
-#: What may go wrong between here and the server.
+# What may go wrong between here and the server.
 _UNANSWERED = (httpx.HTTPError, RuntimeError)
 
 
 def read_access_block(name: str) -> RegistryAccess:
-    """Give the access of the block ``RegistryCredentials`` of this name. Raises ``CredentialsError``."""
+    """Return the access of the block ``RegistryCredentials`` of this name. Raises ``CredentialsError``."""
     try:
         with get_client(sync_client=True) as client:
             document = _document(client, RegistryCredentials, name)
     except _UNANSWERED as error:
-        raise CredentialsError(f"{name!r} cannot be asked for: {_unanswered(error)}") from None
+        raise CredentialsError(f"{name!r} cannot be asked for: {_describe_no_answer(error)}") from None
     if document is None:
         raise CredentialsError(
             f"there is no block Registry Credentials {name!r} on the Prefect server ({_server()}): "
@@ -51,7 +51,7 @@ def read_access_block(name: str) -> RegistryAccess:
 async def read_configuration(config: str) -> Configuration:
     """Read a configuration: a path that exists, else the block of this name, else the variable of this name.
 
-    Raises ``ConfigurationError``, with every fault.
+    Raises ``ConfigurationError``, with every diagnostic.
     """
     # Files and Prefect's blocking client would hold up the event loop.
     return await asyncio.to_thread(_configuration_of, config)
@@ -62,9 +62,9 @@ def _configuration_of(config: str) -> Configuration:
         return load(Files(config=Path(config)), credentials=read_access_block)
     try:
         with get_client(sync_client=True) as client:
-            place, text = _stored_text(client, config)
+            name, text = _stored_text(client, config)
     except _UNANSWERED as error:
-        problem = f"is no file here, and cannot be asked for under this name: {_unanswered(error)}"
+        problem = f"is no file here, and cannot be asked for under this name: {_describe_no_answer(error)}"
         raise ConfigurationError([Diagnostic(config, 0, 0, "", problem)]) from None
     if text is None:
         problem = (
@@ -72,14 +72,14 @@ def _configuration_of(config: str) -> Configuration:
             "Configuration nor a variable of this name: give a path on the worker's machine or such a name"
         )
         raise ConfigurationError([Diagnostic(config, 0, 0, "", problem)])
-    return load_text(text, place, credentials=read_access_block)
+    return load_text(text, name, credentials=read_access_block)
 
 
 def _stored_text(client: SyncPrefectClient, name: str) -> tuple[str, str | None]:
-    """Give the name for faults and the text; None where neither a block nor a variable has the name."""
+    """Return the name for diagnostics, and the text; None where neither a block nor a variable has the name."""
     document = _document(client, ImageferryConfiguration, name)
     if document is not None:
-        # Whatever stands there is checked as a file is, with this name in each fault.
+        # It is checked as a file is, with this name in each diagnostic.
         return f"block {name}", str(document.get("text") or "")
     variable = client.read_variable_by_name(name) if _NAME.fullmatch(name) else None
     if variable is None:
@@ -89,7 +89,7 @@ def _stored_text(client: SyncPrefectClient, name: str) -> tuple[str, str | None]
 
 
 def _document(client: SyncPrefectClient, kind: type[Block], name: str) -> dict[str, Any] | None:
-    """Give a block's fields with its secrets, or None where there is no such block."""
+    """Return a block's fields with its secrets, or None where there is no such block."""
     if not _NAME.fullmatch(name):
         return None
     try:
@@ -109,7 +109,7 @@ def _server() -> str:
     return get_current_settings().api.url or "a local one"
 
 
-def _unanswered(error: Exception) -> str:
+def _describe_no_answer(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"the Prefect server ({_server()}) answers {error.response.status_code}"
     return f"the Prefect server ({_server()}) does not answer"

@@ -91,11 +91,11 @@ class ServerMonitor:
         self._restore.enter_context(internals.history_muted())
 
     def set_deadline(self, seconds: float) -> None:
-        """Give the server ``seconds`` more for all that it is still to be sent."""
+        """Return the server ``seconds`` more for all that it is still to be sent."""
         asyncio.get_running_loop().call_later(seconds, self.mark_lost, "the run was stopped before it had answered")
 
     async def wait(self, coroutine: Any) -> Any:
-        """Give what the coroutine gives. Raises ``HistoryLost`` when the server is gone first."""
+        """Return what the coroutine gives. Raises ``HistoryLost`` when the server is gone first."""
         asking = asyncio.ensure_future(coroutine)
         losing = asyncio.ensure_future(self._lost.wait())
         try:

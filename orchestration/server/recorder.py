@@ -26,11 +26,11 @@ from orchestration.settings import settings
 
 logger = logging.getLogger("imageferry.history")
 
-#: How far the server may be behind, in task runs, and how often that is asked.
+# How far the server may be behind, in task runs, and how often that is asked.
 FURTHEST_BEHIND = 2000
 ASK_EVERY = 500
 
-#: Seconds for a last try to reach a server that was given up.
+# Seconds for a last try to reach a server that was given up.
 LAST_TRY = 2.0
 
 _TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
@@ -88,7 +88,7 @@ class TaskRunRecorder:
         self._since_asked = 0
 
     async def recorded(self) -> int | None:
-        """Give how many of them the server has in a terminal state; None when it does not answer."""
+        """Return how many of them the server has in a terminal state; None when it does not answer."""
         ids = [str(identity) for identity in self._awaited]
         total = 0
         if self._monitor.lost:
@@ -114,8 +114,8 @@ class TaskRunRecorder:
     async def wait_until_recorded(self, on_wait: Callable[[int, int], None] = lambda recorded, awaited: None) -> None:
         """Wait until the server has written every task run.
 
-        ``on_wait`` is told how many are recorded, and of how many. Ends early when nothing more is written for the
-        patience of the settings, or the server is gone.
+        ``on_wait`` is called with how many are recorded, and of how many. Ends early when nothing more is written for
+        the patience of the settings, or the server is lost.
         """
         best, progress_at = -1, time.monotonic()
         while best < self.awaited:
@@ -138,7 +138,7 @@ async def drain(monitor: ServerMonitor) -> None:
 
 
 async def end_flow_run(identity: str, state: State[None]) -> None:
-    """Try to tell a server that was given up how a flow run ended: it may be back, and would show it as running."""
+    """Try to set the final state at a server that was lost: it may be back, and would show the run as running."""
     try:
         async with asyncio.timeout(LAST_TRY):
             async with get_client() as client:

@@ -1,6 +1,6 @@
 """A configuration that the workers of a work pool copy: each rule with work is a run of ``sync-rule/worker``.
 
-Data goes one way: plan → parts → runs → their outcomes → one report.
+Data goes one way: plan → batches → runs → their outcomes → one report.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from orchestration.workers.runs import DEPLOYMENT, WorkerRuns
 
 logger = logging.getLogger("imageferry.workers")
 
-#: Runs that are on the server at once, at work or waiting for a worker: those of a run that is killed are all left.
+# Runs on the server at once, running or waiting for a worker: those of a run that is killed are all left behind.
 RUNS_AT_ONCE = 100
 
-#: The figures that are of a run, and not of its images.
+# The figures that are of a run, and not of its images.
 _OF_RUNS = ("bytes_read", "bytes_written", "blobs_copied", "blobs_mounted", "blobs_present")
 
 
@@ -41,7 +41,7 @@ class NoWorkersError(ImageferryError):
 
 
 class RunFailed(ImageferryError):
-    """A run on a worker ended without telling what became of an image."""
+    """A run on a worker ended without publishing the outcome of an image."""
 
 
 async def find_workers() -> str:
@@ -82,62 +82,64 @@ async def copy_on_workers(
     Raises ``NoWorkersError`` before anything is copied. Once Prefect's server is gone, this process copies the rest.
     """
     workers = await find_workers()
-    parts = split_into_batches(
+    batches = split_into_batches(
         {name: run.work[name].values() for name in rules if name in run.work}, settings().images_per_run
     )
     parameters: dict[str, Any] = {"config": config, "force": force, "platforms": platforms}
-    # What is as it always is does not make each run's parameters longer.
+    # Defaults are left out, to keep the parameters of each run short.
     if run.engine.options.proc != DEFAULT_PROC:
         parameters["proc"] = run.engine.options.proc
     if run.engine.options.retries != DEFAULT_RETRIES:
         parameters["retries"] = run.engine.options.retries
-    children = WorkerRuns(run, settings().silence_limit, workers)
-    distribution = _Distribution(run, children, parameters, 1 + settings().reruns)
-    async with children.looked_after():
-        await for_each(parts, RUNS_AT_ONCE, distribution.copy)
+    worker_runs = WorkerRuns(run, settings().silence_limit, workers)
+    distribution = _Distributor(run, worker_runs, parameters, 1 + settings().reruns)
+    async with worker_runs.supervised():
+        await for_each(batches, RUNS_AT_ONCE, distribution.copy)
 
 
-class _Distribution:
-    """What a run has copied by others, a part a run."""
+class _Distributor:
+    """Has the batches of a run copied by runs on workers, a run a batch."""
 
-    def __init__(self, run: RunContext, children: WorkerRuns, parameters: dict[str, Any], attempts: int) -> None:
+    def __init__(self, run: RunContext, worker_runs: WorkerRuns, parameters: dict[str, Any], attempts: int) -> None:
         self._run = run
-        self._children = children
+        self._worker_runs = worker_runs
         self._parameters = parameters
         self._attempts = attempts
-        self._by_itself = asyncio.Semaphore(RULES_COPIED_AT_ONCE)
+        self._local_slots = asyncio.Semaphore(RULES_COPIED_AT_ONCE)
 
-    async def copy(self, part: Batch) -> None:
-        """Have a part copied."""
+    async def copy(self, batch: Batch) -> None:
+        """Have a batch copied."""
         if self._run.stop.is_set():
             return
         try:
             # Prefect keeps a task run in this flow run for each run of another, and ends it after that.
-            with self._run.timed(part.rule):
-                await run_tracked(self._run, lambda: self._on_workers(part), lambda: self._here(part))
+            with self._run.timed(batch.rule):
+                await run_tracked(self._run, lambda: self._on_workers(batch), lambda: self._copy_here(batch))
         except ImageferryError as error:
-            self._give_up(part, error)
+            self._give_up(batch, error)
 
-    async def _on_workers(self, part: Batch) -> None:
-        """Have a part copied by a run, and by another one where that one is lost."""
+    async def _on_workers(self, batch: Batch) -> None:
+        """Have a batch copied by a run, and by another one where that one is lost."""
         for attempt in range(1, self._attempts + 1):
             if attempt > 1:
                 await self._run.recorder.task_started()
-            ended = await self._start(part)
-            self._run.subflows[part.rule] = str(ended.id)
-            told = await self._outcomes(ended)
-            if told is not None:
-                self._take(part, *told, again=attempt > 1)
-            if part.is_finished or self._run.stop.is_set():
+            ended = await self._start(batch)
+            self._run.subflows[batch.rule] = str(ended.id)
+            published = await self._outcomes(ended)
+            if published is not None:
+                self._take(batch, *published, again=attempt > 1)
+            if batch.is_finished or self._run.stop.is_set():
                 return
-            lost = told is None and _type(ended) in (StateType.CRASHED, StateType.COMPLETED)
+            lost = published is None and _state_type(ended) in (StateType.CRASHED, StateType.COMPLETED)
             if not lost or attempt == self._attempts:
-                raise RunFailed(_why(ended, told, attempt))
-            logger.warning("%s is run again, elsewhere: %s", part.name, _why(ended, told, attempt))
+                raise RunFailed(_explain(ended, published, attempt))
+            logger.warning("%s is run again, elsewhere: %s", batch.name, _explain(ended, published, attempt))
 
-    async def _start(self, part: Batch) -> FlowRun:
+    async def _start(self, batch: Batch) -> FlowRun:
         try:
-            return await self._children.run(part.name, self._parameters | {"rule": part.rule, "images": part.images})
+            return await self._worker_runs.run(
+                batch.name, self._parameters | {"rule": batch.rule, "images": batch.images}
+            )
         except PrefectHTTPStatusError as error:
             if error.response.status_code >= 500:
                 raise
@@ -149,34 +151,34 @@ class _Distribution:
         async with get_client() as client:
             return await read_outcomes(client, ended.id)
 
-    def _take(self, part: Batch, totals: Totals, images: list[ImageOutcome], *, again: bool) -> None:
+    def _take(self, batch: Batch, totals: Totals, images: list[ImageOutcome], *, again: bool) -> None:
         outcomes = self._run.engine.outcomes
         for name in _OF_RUNS:
             setattr(outcomes.totals, name, getattr(outcomes.totals, name) + getattr(totals, name))
-        part.take(self._run.engine, images, again=again)
+        batch.take(self._run.engine, images, again=again)
 
-    async def _here(self, part: Batch) -> None:
-        """Copy in this process what is not settled: Prefect cannot have it done."""
-        async with self._by_itself:
-            await until_stopped(self._run.stop, for_each(part.works, IMAGES_AT_ONCE, self._run.runner.copy))
+    async def _copy_here(self, batch: Batch) -> None:
+        """Copy in this process what is not finished: Prefect cannot have it done."""
+        async with self._local_slots:
+            await until_stopped(self._run.stop, for_each(batch.works, IMAGES_AT_ONCE, self._run.runner.copy))
 
-    def _give_up(self, part: Batch, error: ImageferryError) -> None:
-        for work in part.works:
+    def _give_up(self, batch: Batch, error: ImageferryError) -> None:
+        for work in batch.works:
             self._run.engine.give_up(work, error)
 
 
-def _type(run: FlowRun) -> StateType | None:
+def _state_type(run: FlowRun) -> StateType | None:
     return run.state.type if run.state else None
 
 
-def _why(run: FlowRun, told: tuple[Totals, list[ImageOutcome]] | None, attempt: int) -> str:
-    """Say why a run has not told what became of all its images."""
+def _explain(run: FlowRun, published: tuple[Totals, list[ImageOutcome]] | None, attempt: int) -> str:
+    """Explain why the outcomes of some images of a run are unknown."""
     state = run.state.name if run.state else "nowhere"
     message = f": {run.state.message}" if run.state and run.state.message else ""
     times = "" if attempt == 1 else f", the last of {attempt} runs"
-    if told is None:
+    if published is None:
         return f"its run {run.id}{times} ended {state}{message}"
-    # One whose rule could not be planned tells of the rule and not of its images.
-    errors = dict.fromkeys(image.error for image in told[1] if image.error)
+    # A run that could not plan its rule publishes the rule as failed, not its images.
+    errors = dict.fromkeys(image.error for image in published[1] if image.error)
     why = "; ".join(errors) or "it copied other images: the configuration on its machine is another one"
     return f"its run {run.id}{times} ended {state}{message}; {why}"

@@ -12,18 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from imageferry.report.outcomes import ImageOutcome, Report, Totals
 
-#: The type of these artifacts. They have no key: there is nothing to compare between runs.
+# The type of these artifacts. They have no key: there is nothing to compare between runs.
 TYPE = "imageferry-outcomes"
 
-#: Images in one artifact: some 300 kB of JSON.
+# Images in one artifact: some 300 kB of JSON.
 IMAGES_PER_PAGE = 1000
 
-#: Artifacts that are read at once.
+# Artifacts that are read at once.
 PAGES_READ_AT_ONCE = 10
 
 
 class OutcomePage(BaseModel):
-    """Page ``page``, from 1, of ``pages`` of what a run tells of its images. The totals are those of the run."""
+    """Page ``page``, from 1, of ``pages`` of the outcomes of a run. The totals are those of the whole run."""
 
     page: int
     pages: int
@@ -32,7 +32,7 @@ class OutcomePage(BaseModel):
 
 
 def split_into_pages(report: Report, rows: int = IMAGES_PER_PAGE) -> list[OutcomePage]:
-    """Give what a report tells in pages of so many images; one page at least."""
+    """Split a report into pages of ``rows`` images; one page at least."""
     parts = [report.images[start : start + rows] for start in range(0, len(report.images), rows)] or [[]]
     return [
         OutcomePage(page=number, pages=len(parts), totals=report.totals, images=images)
@@ -41,7 +41,7 @@ def split_into_pages(report: Report, rows: int = IMAGES_PER_PAGE) -> list[Outcom
 
 
 async def read_outcomes(client: PrefectClient, flow_run_id: UUID) -> tuple[Totals, list[ImageOutcome]] | None:
-    """Give what a run has told; None where it has not told all of it."""
+    """Return what a run has published; None where pages are missing."""
     wanted = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=[TYPE])
     )
@@ -49,17 +49,18 @@ async def read_outcomes(client: PrefectClient, flow_run_id: UUID) -> tuple[Total
     read = 0
     # Few at once: each may be large.
     while page := await client.read_artifacts(artifact_filter=wanted, limit=PAGES_READ_AT_ONCE, offset=read):
-        found |= {told.page: told for told in (_parse_page(artifact.data) for artifact in page) if told is not None}
+        parsed = (_parse_page(artifact.data) for artifact in page)
+        found |= {each.page: each for each in parsed if each is not None}
         read += len(page)
     complete = [found[number] for number in sorted(found)]
     if not complete or len(complete) != complete[0].pages:
         return None
-    return complete[0].totals, [image for told in complete for image in told.images]
+    return complete[0].totals, [image for each in complete for image in each.images]
 
 
 def _parse_page(data: Any) -> OutcomePage | None:
     try:
         return OutcomePage.model_validate(json.loads(data) if isinstance(data, str) else data)
     except ValidationError:
-        # A later Imageferry may tell more than this one knows.
+        # A later Imageferry may publish more than this one knows.
         return None

@@ -1,4 +1,4 @@
-"""A registry's place for one more rule: Prefect's global concurrency limits, which hold over all workers."""
+"""A slot for one more rule at a registry: Prefect's global concurrency limits, which hold over all workers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from orchestration.server.monitor import ServerLost
 
 logger = logging.getLogger("imageferry.slots")
 
-#: Seconds for which a slot stays taken by a run that is gone. Prefect renews it for one that is there.
+# Seconds for which a slot stays taken by a run that is gone. Prefect renews it for one that is there.
 LEASE = 120.0
 
-#: Seconds after which a run says what it waits for.
-SAY_AFTER = 5.0
+# Seconds after which a run logs what it waits for.
+LOG_WAIT_AFTER = 5.0
 
-#: Seconds in which a slot is given back.
+# Seconds in which a slot is given back.
 GIVE_BACK_LIMIT = 3.0
 
 
 def limit_name(registry: str) -> str:
-    """Give the name of a registry's limit; Prefect allows no slash in it."""
+    """Return the name of a registry's limit; Prefect allows no slash in it."""
     return f"imageferry:{registry}"
 
 
@@ -39,7 +39,7 @@ def limit_name(registry: str) -> str:
 async def slots(run: RunContext, registries: Iterable[str]) -> AsyncIterator[None]:
     """Hold one slot of each registry's limit while the context is entered; of those only that there is a limit of.
 
-    Where Prefect's server goes away, the work goes on without.
+    Where Prefect's server is lost, the work goes on without.
     """
     names = await _existing(run, [limit_name(registry) for registry in registries])
     if not names:
@@ -74,7 +74,7 @@ async def _hold(names: list[str], taken: asyncio.Event, done: asyncio.Event) -> 
 
 async def _wait(taken: asyncio.Event, names: list[str]) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SAY_AFTER):
+        async with asyncio.timeout(LOG_WAIT_AFTER):
             await taken.wait()
             return
     # Not less than a warning, which Prefect would not show: the run seems to do nothing.
@@ -83,7 +83,7 @@ async def _wait(taken: asyncio.Event, names: list[str]) -> None:
 
 
 async def _existing(run: RunContext, names: list[str]) -> list[str]:
-    """Give those of the limits that there are: Prefect warns in each run of one that is not."""
+    """Return those of the limits that there are: Prefect warns in each run of one that is not."""
     found = []
     try:
         async with get_client() as client:

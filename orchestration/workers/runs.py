@@ -1,4 +1,4 @@
-"""The runs that a run has on the workers of a work pool: started, looked after, and cancelled with it."""
+"""The runs that a run has on the workers of a work pool: started, supervised, and cancelled with it."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from orchestration.server.monitor import ServerLost
 
 logger = logging.getLogger("imageferry.workers")
 
-#: The deployment whose runs these are.
+# The deployment whose runs these are.
 DEPLOYMENT = "sync-rule/worker"
 
-#: Seconds between two looks; and between those at runs that are to end.
-LOOK_EVERY = 2.0
-LOOK_HURRIED = 0.5
+# Seconds between two checks, and between those of runs that are to end.
+CHECK_EVERY = 2.0
+CHECK_WHEN_CANCELLED = 0.5
 
-#: Seconds between two signs of life of a run: the least that Prefect allows.
+# Seconds between two signs of life of a run: the least that Prefect allows.
 HEARTBEAT = 30
 
-#: Seconds in which runs that are cancelled may still tell what they have done: the report has to follow.
-TELL_LIMIT = 3.0
+# Seconds in which cancelled runs may still publish what they have done: the report has to follow.
+PUBLISH_LIMIT = 3.0
 
-#: A run that a worker has taken gives no sign of life before its process or container runs: images are pulled for long.
+# A run that a worker has taken gives no sign of life before its process or container runs: pulling an image is slow.
 PENDING_PATIENCE = 5
 
-#: Seconds for which runs may wait for a worker until it is said, and after which it is said again.
-SAY_AFTER = 30.0
-SAY_AGAIN = 300.0
+# Seconds for which runs may wait for a worker until it is logged, and after which it is logged again.
+LOG_WAIT_AFTER = 30.0
+LOG_WAIT_AGAIN = 300.0
 
 
 @dataclass
 class _WorkerRun:
-    """A run at a worker, and when something new was heard of it."""
+    """A run on a worker, and when there was news of it."""
 
     run: FlowRun
-    begun: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
-    asked: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
+    last_news: float = field(default_factory=time.monotonic)
+    last_asked: float = field(default_factory=time.monotonic)
     event: UUID | None = None
     cancelled: bool = False
     ended: asyncio.Future[FlowRun] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -75,31 +75,31 @@ class _WorkerRun:
 class WorkerRuns:
     """Starts runs of ``sync-rule/worker`` and awaits them.
 
-    A run that gives no sign of life for ``silence`` seconds is marked as crashed. ``place`` says in words where they
-    are run.
+    A run that gives no sign of life for ``silence`` seconds is marked as crashed. ``workers`` says in words where the
+    runs are.
     """
 
-    def __init__(self, run: RunContext, silence: float, place: str) -> None:
+    def __init__(self, run: RunContext, silence: float, workers: str) -> None:
         self._run = run
         self._silence = silence
-        self._place = place
-        self._children: dict[UUID, _WorkerRun] = {}
-        self._said = 0.0
+        self._workers = workers
+        self._runs: dict[UUID, _WorkerRun] = {}
+        self._logged_wait = 0.0
         self._cancelled: float | None = None
 
     @contextlib.asynccontextmanager
-    async def looked_after(self) -> AsyncIterator[None]:
-        """Look after those that are started while the context is entered; cancel them once the run is stopped."""
-        looking = asyncio.create_task(self._look_after())
+    async def supervised(self) -> AsyncIterator[None]:
+        """Supervise the runs that are started while the context is entered; cancel them once this run is stopped."""
+        supervising = asyncio.create_task(self._supervise())
         try:
             yield
         finally:
-            looking.cancel()
+            supervising.cancel()
 
     async def run(self, name: str, parameters: dict[str, Any]) -> FlowRun:
-        """Start a run and give it once it has ended.
+        """Start a run and return it once it has ended.
 
-        Raises ``HistoryLost`` once Prefect's server is gone, and what its client raises where it refuses.
+        Raises ``ServerLost`` once Prefect's server is lost, and what its client raises where it refuses.
         """
         async with get_client() as client:
             flow_run = await arun_deployment(
@@ -110,128 +110,132 @@ class WorkerRuns:
                 timeout=0,
                 job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}},
             )
-        logger.info("%s: run %s on %s", name, flow_run.id, self._place)
-        child = self._children[flow_run.id] = _WorkerRun(flow_run)
+        logger.info("%s: run %s on %s", name, flow_run.id, self._workers)
+        worker_run = self._runs[flow_run.id] = _WorkerRun(flow_run)
         try:
-            ended: FlowRun = await self._run.monitor.wait(child.ended)
+            ended: FlowRun = await self._run.monitor.wait(worker_run.ended)
             return ended
         finally:
-            del self._children[flow_run.id]
+            del self._runs[flow_run.id]
 
-    async def _look_after(self) -> None:
+    async def _supervise(self) -> None:
         try:
             while True:
                 await self._pause()
-                if self._children and not self._run.monitor.lost:
-                    await self._look()
-                if self._cancelled is not None and time.monotonic() - self._cancelled > TELL_LIMIT:
+                if self._runs and not self._run.monitor.lost:
+                    await self._check()
+                if self._cancelled is not None and time.monotonic() - self._cancelled > PUBLISH_LIMIT:
                     self._abandon(Interrupted("interrupted before its run on a worker told that it was copied"))
         except Exception as error:
             self._abandon(error)
             raise
 
     def _abandon(self, error: Exception) -> None:
-        for child in self._children.values():
-            if not child.ended.done():
-                child.ended.set_exception(error)
+        for worker_run in self._runs.values():
+            if not worker_run.ended.done():
+                worker_run.ended.set_exception(error)
 
     async def _pause(self) -> None:
-        if self._run.stop.is_set() and all(child.cancelled for child in self._children.values()):
-            await asyncio.sleep(LOOK_HURRIED)
+        if self._run.stop.is_set() and all(worker_run.cancelled for worker_run in self._runs.values()):
+            await asyncio.sleep(CHECK_WHEN_CANCELLED)
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY):
+            async with asyncio.timeout(CHECK_EVERY):
                 await self._run.stop.wait()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         try:
             async with get_client() as client:
                 if self._run.stop.is_set():
                     await self._cancel(client)
-                await self._read(client)
-                for child in list(self._children.values()):
-                    await self._judge(client, child)
+                await self._refresh(client)
+                for worker_run in list(self._runs.values()):
+                    await self._crash_if_silent(client, worker_run)
         except ServerLost:
-            # Who awaits them is told by the watch.
+            # The monitor raises it for those who await them.
             return
         except (httpx.HTTPError, RuntimeError) as error:
-            # The watch says when this is too much.
+            # The monitor decides when this is too much.
             logger.info("Prefect's server does not say how the runs are: %s", str(error) or type(error).__name__)
-        self._say_waiting()
+        self._log_waiting()
 
-    async def _read(self, client: PrefectClient) -> None:
-        """Ask how the runs are, and the run that has started them: it may have been cancelled in the UI."""
+    async def _refresh(self, client: PrefectClient) -> None:
+        """Read the states of the runs, and of the run that started them: it may have been cancelled in the UI."""
         parent = UUID(self._run.flow_run_id) if self._run.flow_run_id else None
-        asked = list(self._children.values())
-        ids = [child.run.id for child in asked] + ([parent] if parent else [])
+        asked = list(self._runs.values())
+        ids = [worker_run.run.id for worker_run in asked] + ([parent] if parent else [])
         found = {
             run.id: run
             for run in await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids)))
         }
         if parent in found and _is_cancelled(found[parent]):
             self._run.stop.set()
-        for child in asked:
-            run = found.get(child.run.id)
+        for worker_run in asked:
+            run = found.get(worker_run.run.id)
             if run is None:
-                child.run.state = Crashed(message="it was deleted in Prefect")
-                child.end()
+                worker_run.run.state = Crashed(message="it was deleted in Prefect")
+                worker_run.end()
                 continue
-            if run.state and (child.run.state is None or run.state.id != child.run.state.id):
-                child.heard = child.asked = time.monotonic()
-            child.run = run
+            if run.state and (worker_run.run.state is None or run.state.id != worker_run.run.state.id):
+                worker_run.last_news = worker_run.last_asked = time.monotonic()
+            worker_run.run = run
             if run.state and run.state.is_final():
-                child.end()
+                worker_run.end()
 
-    async def _judge(self, client: PrefectClient, child: _WorkerRun) -> None:
-        """End a run whose process is gone, though its state does not say so."""
-        if child.ended.done() or child.state_type not in (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING):
+    async def _crash_if_silent(self, client: PrefectClient, worker_run: _WorkerRun) -> None:
+        """End a run whose process is gone, although its state does not say so."""
+        if worker_run.ended.done() or worker_run.state_type not in (
+            StateType.PENDING,
+            StateType.RUNNING,
+            StateType.CANCELLING,
+        ):
             return
         now = time.monotonic()
-        if now - child.asked >= self._silence / 4:
-            child.asked = now
-            about = EventAnyResourceFilter(id=[f"prefect.flow-run.{child.run.id}"])
+        if now - worker_run.last_asked >= self._silence / 4:
+            worker_run.last_asked = now
+            about = EventAnyResourceFilter(id=[f"prefect.flow-run.{worker_run.run.id}"])
             page = await client.read_events(EventFilter(any_resource=about), limit=1)
             newest = page.events[0].id if page.events else None
-            if newest != child.event:
-                child.event, child.heard = newest, now
-        patience = self._silence * (PENDING_PATIENCE if child.state_type == StateType.PENDING else 1)
-        if now - child.heard <= patience:
+            if newest != worker_run.event:
+                worker_run.event, worker_run.last_news = newest, now
+        patience = self._silence * (PENDING_PATIENCE if worker_run.state_type == StateType.PENDING else 1)
+        if now - worker_run.last_news <= patience:
             return
-        message = f"no sign of life for {format_duration(now - child.heard)}: its process or machine is gone"
-        logger.warning("%s: %s", child.run.name, message)
-        ending = Cancelled if child.state_type == StateType.CANCELLING else Crashed
+        message = f"no sign of life for {format_duration(now - worker_run.last_news)}: its process or machine is gone"
+        logger.warning("%s: %s", worker_run.run.name, message)
+        ending = Cancelled if worker_run.state_type == StateType.CANCELLING else Crashed
         state: State[None] = ending(message=message)
-        await client.set_flow_run_state(child.run.id, state, force=True)
-        child.run.state = state
-        child.end()
+        await client.set_flow_run_state(worker_run.run.id, state, force=True)
+        worker_run.run.state = state
+        worker_run.end()
 
     async def _cancel(self, client: PrefectClient) -> None:
         self._cancelled = self._cancelled or time.monotonic()
-        asked = [child for child in self._children.values() if not child.cancelled]
+        asked = [worker_run for worker_run in self._runs.values() if not worker_run.cancelled]
         state: State[None] = Cancelling(message="the run that has started it was stopped")
-        for child in asked:
-            child.cancelled = True
+        for worker_run in asked:
+            worker_run.cancelled = True
         answers = await asyncio.gather(
-            *(client.set_flow_run_state(child.run.id, state) for child in asked), return_exceptions=True
+            *(client.set_flow_run_state(worker_run.run.id, state) for worker_run in asked), return_exceptions=True
         )
-        for child, answer in zip(asked, answers, strict=True):
+        for worker_run, answer in zip(asked, answers, strict=True):
             if isinstance(answer, BaseException):
-                logger.info("%s could not be cancelled: %s", child.run.name, answer)
+                logger.info("%s could not be cancelled: %s", worker_run.run.name, answer)
 
-    def _say_waiting(self) -> None:
+    def _log_waiting(self) -> None:
         now = time.monotonic()
-        waiting = [each for each in self._children.values() if each.is_waiting and now - each.begun > SAY_AFTER]
-        if not waiting or self._run.stop.is_set() or now - self._said < SAY_AGAIN:
+        waiting = [each for each in self._runs.values() if each.is_waiting and now - each.started > LOG_WAIT_AFTER]
+        if not waiting or self._run.stop.is_set() or now - self._logged_wait < LOG_WAIT_AGAIN:
             return
-        self._said = now
-        states = ", ".join(sorted({str(child.run.state and child.run.state.name) for child in waiting}))
-        none_runs = all(child.is_waiting for child in self._children.values())
+        self._logged_wait = now
+        states = ", ".join(sorted({str(worker_run.run.state and worker_run.run.state.name) for worker_run in waiting}))
+        none_runs = all(worker_run.is_waiting for worker_run in self._runs.values())
         logger.log(
             logging.WARNING if none_runs else logging.INFO,
             "%s (%s) for a worker of %s",
             format_count(len(waiting), "run waits", "runs wait"),
             states,
-            self._place,
+            self._workers,
         )
 
 

@@ -64,10 +64,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
     monkeypatch.setattr(runs, "get_client", get_client)
     monkeypatch.setattr(runs, "arun_deployment", arun_deployment)
-    monkeypatch.setattr(runs, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(runs, "LOOK_HURRIED", 0.01)
-    monkeypatch.setattr(runs, "SAY_AFTER", 0.02)
-    monkeypatch.setattr(runs, "TELL_LIMIT", 0.05)
+    monkeypatch.setattr(runs, "CHECK_EVERY", 0.01)
+    monkeypatch.setattr(runs, "CHECK_WHEN_CANCELLED", 0.01)
+    monkeypatch.setattr(runs, "LOG_WAIT_AFTER", 0.02)
+    monkeypatch.setattr(runs, "PUBLISH_LIMIT", 0.05)
     return server
 
 
@@ -86,7 +86,7 @@ async def test_a_run_without_a_sign_of_life_is_given_up(
 ) -> None:
     identity = server.put(uuid4(), state).id
     looking = WorkerRuns(run, 0.05, "the work pool x")
-    async with looking.looked_after():
+    async with looking.supervised():
         found = await looking.run("rule", {})
     assert found.state
     assert server.state(identity) == found.state.name == ended
@@ -97,7 +97,7 @@ async def test_one_that_gives_signs_of_life_is_awaited(server: Server, run: RunC
     identity = server.put(uuid4(), Running()).id
     server.heartbeats = True
     looking = WorkerRuns(run, 0.05, "the work pool x")
-    async with looking.looked_after():
+    async with looking.supervised():
         awaited = asyncio.create_task(looking.run("rule", {}))
         while len(server.events) < 20:
             await asyncio.sleep(0.01)
@@ -109,7 +109,7 @@ async def test_one_that_gives_signs_of_life_is_awaited(server: Server, run: RunC
 async def test_one_that_is_deleted_has_crashed(server: Server, run: RunContext) -> None:
     identity = server.put(uuid4(), Running()).id
     looking = WorkerRuns(run, 60, "the work pool x")
-    async with looking.looked_after():
+    async with looking.supervised():
         awaited = asyncio.create_task(looking.run("rule", {}))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -125,7 +125,7 @@ async def test_what_waits_for_a_worker_is_said_and_awaited(
     identity = server.put(uuid4(), Late()).id
     looking = WorkerRuns(run, 0.01, "the work pool x")
     with caplog.at_level(logging.INFO, "imageferry.workers"):
-        async with looking.looked_after():
+        async with looking.supervised():
             awaited = asyncio.create_task(looking.run("rule", {}))
             while "waits" not in caplog.text:
                 await asyncio.sleep(0.01)
@@ -139,7 +139,7 @@ async def test_what_waits_for_a_worker_is_said_and_awaited(
 async def test_the_ui_cancels_a_run_with_those_under_it(server: Server, run: RunContext) -> None:
     identity = server.put(uuid4(), Running()).id
     looking = WorkerRuns(run, 60, "the work pool x")
-    async with looking.looked_after():
+    async with looking.supervised():
         awaited = asyncio.create_task(looking.run("rule", {}))
         await asyncio.sleep(0)
         parent = server.put(UUID(run.flow_run_id), Cancelling())
