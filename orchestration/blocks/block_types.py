@@ -23,7 +23,7 @@ class _SecretBlock(Block):
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Any:
-        """Return the block with the fields of a stored document. Raises ``ValueError`` that says in a line what is wrong."""
+        """Return the block with the fields of a stored document. Raises ``ValueError`` with what is wrong."""
         try:
             return cls.model_validate({key: value for key, value in data.items() if value not in ("", None)})
         except ValidationError as error:

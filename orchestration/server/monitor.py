@@ -95,7 +95,7 @@ class ServerMonitor:
         asyncio.get_running_loop().call_later(seconds, self.mark_lost, "the run was stopped before it had answered")
 
     async def wait(self, coroutine: Any) -> Any:
-        """Return what the coroutine gives. Raises ``HistoryLost`` when the server is gone first."""
+        """Return what the coroutine returns. Raises ``ServerLost`` when the server is lost first."""
         asking = asyncio.ensure_future(coroutine)
         losing = asyncio.ensure_future(self._lost.wait())
         try:
