@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from imageferry.reference import DOCKER_HUB, Reference
+from imageferry.registry_key import lookup_keys
 from imageferry.selection import PlatformFilter, TagPattern
 
 
@@ -124,16 +124,8 @@ class Configuration:
         return RegistrySettings(**settled)
 
     def access_to(self, reference: Reference) -> RegistryAccess | None:
-        """Give the entry with the longest key that is a leading part of ``registry/repository``."""
-        for key in _prefixes(reference):
+        """Return the entry of ``auth`` for a repository: the one with the longest key that contains it, or None."""
+        for key in lookup_keys(reference.name):
             if key in self.access:
                 return self.access[key]
         return None
-
-
-def _prefixes(reference: Reference) -> Iterator[str]:
-    """Give ``host/a/b``, ``host/a``, ``host`` for a reference to host/a/b."""
-    name = reference.name
-    while name:
-        yield name
-        name = name.rpartition("/")[0]
