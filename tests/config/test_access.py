@@ -161,7 +161,7 @@ def test_no_secret_is_in_an_error(lines: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_text(text, "c.yaml", environment={"U": SECRET, "P": SECRET})
     error = caught.value
-    assert SECRET not in str(error) + repr(error) + repr(error.faults)
+    assert SECRET not in str(error) + repr(error) + repr(error.diagnostics)
     assert SECRET.encode() not in pickle.dumps(error.args)
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__

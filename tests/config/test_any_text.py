@@ -1,4 +1,4 @@
-"""Whatever stands in a file, it is a configuration or a fault in words."""
+"""Any text is either a configuration or an error with a message."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def tolerated(text: str, name: str) -> None:
     try:
         load_text(text, name, environment={"U": "u"})
     except ConfigurationError as error:
-        faults = error.faults
+        diagnostics = error.diagnostics
     else:
         return
-    assert faults
-    assert all(fault.message and fault.file == name for fault in faults)
+    assert diagnostics
+    assert all(diagnostic.message and diagnostic.file == name for diagnostic in diagnostics)
 
 
 NAMES = st.sampled_from(["c.json", "c.yaml"])
@@ -111,7 +111,7 @@ def test_any_values(value: dict[str, Any], indent: int | None) -> None:
 @given(VALUES)
 def test_json_is_read_as_it_was_written(value: Any) -> None:
     document = read_document(json.dumps(value), "c.json")
-    assert document.faults == []
+    assert document.diagnostics == []
     assert document.value == _numbered(value)
 
 

@@ -16,7 +16,7 @@ from imageferry.config.text.read import read_document
 
 def plain(text: str, name: str = "c.yaml") -> Any:
     document = read_document(text, name)
-    assert document.faults == []
+    assert document.diagnostics == []
     return document.value
 
 
@@ -66,8 +66,8 @@ def test_a_quoted_merge_key_is_a_key() -> None:
 
 def test_a_key_given_twice_in_an_anchor_is_told_where_it_stands() -> None:
     document = read_document("a:\n  k: 1\n  'k': 2\n", "c.yaml")
-    (fault,) = document.faults
-    assert (fault.line, fault.key) == (3, "a.k")
+    (diagnostic,) = document.diagnostics
+    assert (diagnostic.line, diagnostic.key) == (3, "a.k")
 
 
 def test_json_with_tabs_and_windows_lines() -> None:
@@ -115,8 +115,8 @@ def test_a_byte_order_mark() -> None:
 def test_bytes_that_are_no_text(data: bytes, place: tuple[int, int], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words.replace("+", r"\+")) as caught:
         read_document(data, "c.yaml")
-    (fault,) = caught.value.faults
-    assert (fault.line, fault.column) == place
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.line, diagnostic.column) == place
 
 
 def test_the_parser_in_python_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

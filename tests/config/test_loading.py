@@ -103,7 +103,7 @@ class TestFiles:
             path = write(tmp_path / "a.yaml", text)
             assert "expected a mapping of registries" in refused(Files(auth=path, images=images))
 
-    def test_faults_of_both_files_at_once(self, tmp_path: Path) -> None:
+    def test_the_errors_of_both_files_are_reported_at_once(self, tmp_path: Path) -> None:
         auth = write(tmp_path / "auth.json", '{"quay.io": {"pasword": "p"}}')
         images = write(tmp_path / "images.yaml", "b:v1,v2: x.example/b:v\n'': x.example/b\n")
         lines = refused(Files(auth=auth, images=images), environment={}).splitlines()
@@ -182,8 +182,8 @@ class TestDefaults:
     def test_a_flag_that_is_wrong_is_told_once(self, options: dict[str, str], words: str) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load_text(self.TEXT, "c.yaml", environment={}, **options)  # type: ignore[arg-type]
-        (fault,) = caught.value.faults
-        assert words in str(fault)
+        (diagnostic,) = caught.value.diagnostics
+        assert words in str(diagnostic)
 
     def test_an_environment_that_is_wrong_is_told_without_its_value(self) -> None:
         with pytest.raises(ConfigurationError) as caught:

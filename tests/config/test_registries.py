@@ -128,9 +128,9 @@ BROKEN = {
 def test_a_broken_limit_is_told_with_its_line(line: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_text(f"{RULES}{line}\n", "c.yaml", environment={})
-    (fault,) = caught.value.faults
-    assert fault.line == 2
-    assert words in fault.message
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.line == 2
+    assert words in diagnostic.message
 
 
 def test_all_at_once_each_with_its_key() -> None:
@@ -140,7 +140,7 @@ def test_all_at_once_each_with_its_key() -> None:
     )
     with pytest.raises(ConfigurationError) as caught:
         load_text(text, "c.yaml", environment={})
-    assert [(fault.line, fault.key) for fault in caught.value.faults] == [
+    assert [(diagnostic.line, diagnostic.key) for diagnostic in caught.value.diagnostics] == [
         (2, "registries.docker.io.requests"),
         (2, "registries.docker.io.bandwidth"),
         (3, "registries.index.docker.io"),

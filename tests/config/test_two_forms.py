@@ -82,5 +82,5 @@ def test_a_spoilt_rule_is_told_with_its_file_and_line(
     for name in ("c.json", "c.yaml"):
         with pytest.raises(ConfigurationError) as told:
             load_text(text, name, environment={})
-        assert {(fault.file, fault.line) for fault in told.value.faults} == {(name, first + spoilt)}
+        assert {(diagnostic.file, diagnostic.line) for diagnostic in told.value.diagnostics} == {(name, first + spoilt)}
         assert str(told.value).startswith(f"{name}:{first + spoilt}:")

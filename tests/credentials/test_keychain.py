@@ -52,7 +52,7 @@ async def test_a_registry_that_no_source_knows_is_accessed_anonymously() -> None
 
 async def test_a_source_that_fails_is_not_passed_over() -> None:
     last = Source("a.example", login("1"))
-    with pytest.raises(CredentialHelperError, match="no helper for a.example"):
+    with pytest.raises(CredentialHelperError, match=r"no helper for a\.example"):
         await Keychain(Failing(), last).access_to("a.example", "app")
     assert last.asked == []
 
