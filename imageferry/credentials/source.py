@@ -10,8 +10,8 @@ from imageferry.model import RegistryAccess
 class CredentialSource(Protocol):
     """Knows the credentials of some registries (go-containerregistry's ``authn.Keychain``).
 
-    A source that asks a slow or remote place remembers its answers for as long as they are valid: it is asked for each
-    repository.
+    It is asked for each repository: a source that runs a program or sends a request keeps its answers, as long as they
+    are valid.
     """
 
     async def access_to(self, registry: str, repository: str) -> RegistryAccess | None:
