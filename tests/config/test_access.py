@@ -66,7 +66,7 @@ def test_the_longest_key_counts_and_may_be_the_whole_repository() -> None:
     assert found.access_to(Reference("y.example", "a/b")) is None
 
 
-def test_values_of_the_environment() -> None:
+def test_values_can_come_from_the_environment() -> None:
     environment = {"U": "me", "P": "a$b", "TOKEN": "t", "PROXY": "http://u:p@proxy:3128"}
     auth = {
         "a.example": {"username": "$U", "password": "${P}"},

@@ -68,7 +68,7 @@ SPOILT: st.SearchStrategy[Any] = st.sampled_from([7, 1.5, True, None, {"a": "b"}
 
 @settings(deadline=None)
 @given(DOCUMENTS, st.sampled_from(["from", "to", "platforms", "more"]), SPOILT, st.integers(0, 3))
-def test_a_spoilt_rule_is_told_with_its_file_and_line(
+def test_an_invalid_rule_is_reported_with_its_file_and_line(
     document: dict[str, Any], key: str, value: Any, number: int
 ) -> None:
     images = document["images"]
