@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 
 from flows.sync import sync
 from imageferry.concurrency import until_stopped
-from imageferry.report.outcomes import Report
+from imageferry.report.outcomes import Report, Status
 from imageferry.text import format_count
 from orchestration.artifacts.run_tags import registry_tags
 from orchestration.open_run import bind_engine
@@ -49,7 +49,7 @@ async def run_recorded(
             await until_stopped(stop, run.runner.run(engine.configuration.rules))
         # Nothing, where all was reached: what is left out of a report would pass for copied.
         engine.give_up_rest(engine.configuration.rules)
-        report = engine.outcomes.report("cancelled" if stop.is_set() else None, identity)
+        report = engine.outcomes.report(Status.CANCELLED if stop.is_set() else None, identity)
 
         def say(recorded: int, awaited: int) -> None:
             progress.say(f"Prefect's server has recorded {recorded:,} of {format_count(awaited, 'task run')}")

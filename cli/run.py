@@ -25,7 +25,7 @@ from imageferry.copy.engine import Engine
 from imageferry.copy.runner import LocalRunner
 from imageferry.model import Configuration
 from imageferry.report import files
-from imageferry.report.outcomes import ImageOutcome, Outcome, Report
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status
 from imageferry.text import format_duration
 from orchestration.server.own_server import ServerError
 from orchestration.server.prefect_settings import CLIENT_DEFAULTS, prefect_home, set_defaults
@@ -70,7 +70,7 @@ def run(request: Request, configuration: Configuration, wait: Wait | None) -> in
     except OSError as error:
         print(f"imageferry: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
         return FAILED
-    return {"completed": DONE, "cancelled": INTERRUPTED}.get(report.status, FAILED)
+    return {Status.COMPLETED: DONE, Status.CANCELLED: INTERRUPTED}.get(report.status, FAILED)
 
 
 class CommandRun:
@@ -170,7 +170,7 @@ class CommandRun:
     def _ended(self, engine: Engine, *, stopped: bool) -> Report:
         # Nothing, where all was reached: what is left out of a report would pass for copied.
         engine.give_up_rest(self._configuration.rules)
-        return engine.outcomes.report("cancelled" if stopped else None)
+        return engine.outcomes.report(Status.CANCELLED if stopped else None)
 
 
 class _StoppedEarly(Exception):

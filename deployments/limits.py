@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 
 from cli.exit_codes import DONE, USAGE
 from deployments.server import run_on_server
-from imageferry.config import UNKNOWN_ENVIRONMENT, ConfigurationError, find_files, load
+from imageferry.config import DEFAULT_FILE_NAMES, UNKNOWN_ENVIRONMENT, ConfigurationError, find_files, load
 from imageferry.credentials.named import NamedCredentials
 from imageferry.errors import InvalidReference
 from imageferry.model import ANY_REGISTRY
@@ -53,7 +53,7 @@ def registries_in(config: Path | None, folder: Path) -> list[str]:
 
     Raises ``ConfigurationError`` for one that cannot be used.
     """
-    if config is None and not any((folder / name).exists() for name in ("config.json", "config.yaml", "config.yml")):
+    if config is None and not any((folder / name).exists() for name in DEFAULT_FILE_NAMES):
         return []
     files = find_files(config, None, None, folder)
     # Values of the environment and credentials belong to the machine of a run.

@@ -1,4 +1,4 @@
-"""Work side by side, with a bound."""
+"""Bounded concurrency, and work that can be stopped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
-#: Seconds in which work that is stopped may end what it dropped.
+# Seconds that cancelled work has to clean up.
 DROP_LIMIT = 5.0
 
 
 async def for_each(items: Iterable[Item], limit: int, work: Callable[[Item], Awaitable[None]]) -> None:
-    """Do the work for every item, ``limit`` at the same time; coroutines are made as places become free.
+    """Do the work for every item, ``limit`` of them at a time; a coroutine is only created when it can start.
 
-    The first exception cancels what is under way and is raised as it is: work that may fail catches its own.
+    The first exception cancels the work in progress and is raised as it is, in no group: work that may fail must catch
+    its own errors.
     """
     waiting = iter(items)
 
@@ -28,7 +29,7 @@ async def for_each(items: Iterable[Item], limit: int, work: Callable[[Item], Awa
         await asyncio.gather(*workers)
     finally:
         for task in workers:
-            # Once is enough: a second time would break off what they do to end well.
+            # Only once: a second cancellation would interrupt their cleanup.
             if not task.cancelling():
                 task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
@@ -37,9 +38,9 @@ async def for_each(items: Iterable[Item], limit: int, work: Callable[[Item], Awa
 async def until_stopped(
     stop: asyncio.Event, work: Coroutine[Any, Any, Any], limit: float = DROP_LIMIT, *, grace: float = 0.0
 ) -> bool:
-    """Do the work unless ``stop`` is set first. Gives whether it was stopped.
+    """Do the work until it ends or ``stop`` is set. Return whether it was stopped.
 
-    Then it has ``grace`` seconds to end by itself, is cancelled, and has ``limit`` seconds to end what it dropped.
+    Stopped work has ``grace`` seconds to end by itself; then it is cancelled, and has ``limit`` seconds to clean up.
     Raises what the work raises, unless it was stopped.
     """
     working = asyncio.create_task(work)
@@ -57,6 +58,6 @@ async def until_stopped(
     if not stopped:
         working.result()
     elif working.done() and not working.cancelled():
-        # It is stopped: how it ended is of no interest.
+        # How stopped work ended does not matter; asyncio would log an exception that nobody has seen.
         working.exception()
     return stopped

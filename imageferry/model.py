@@ -1,8 +1,7 @@
-"""What a configuration says once it is read and checked."""
+"""A configuration, read and checked: rules, and how each registry is accessed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from imageferry.reference import DOCKER_HUB, Reference
+from imageferry.registry_key import lookup_keys
 from imageferry.selection import PlatformFilter, TagPattern
 
 
 class RegistryAccess(BaseModel):
-    """How one registry, or one namespace of it, is reached: an entry of ``auth``.
+    """How one registry, or one namespace of it, is accessed: an entry of ``auth``.
 
-    Secrets are ``SecretStr``: they are shown as asterisks wherever this is printed.
+    Secrets are ``SecretStr``, which is printed as asterisks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -31,14 +31,14 @@ class RegistryAccess(BaseModel):
     proxy: SecretStr | None = None
 
 
-#: The key under ``registries`` that stands for all registries without one of their own.
+# The key under ``registries`` for all registries without one of their own.
 ANY_REGISTRY = "*"
 
 
 class Limits(BaseModel):
-    """How much one registry is asked for. None: no limit of the user's.
+    """The user's limits for one registry; None is no limit.
 
-    ``requests`` are under way at once, ``requests_per_second`` begin, ``bandwidth`` is in bytes a second.
+    ``requests`` in flight at once, ``requests_per_second`` that begin, ``bandwidth`` in bytes a second.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -49,26 +49,26 @@ class Limits(BaseModel):
 
 
 class RegistrySettings(Limits):
-    """An entry of ``registries``. None: what is built in.
+    """An entry of ``registries``; None is the built-in default.
 
-    ``foreign_layers``: it gets those too that need not be distributed. ``create_repositories``: made there before a
-    push, at Amazon ECR.
+    ``foreign_layers``: non-distributable layers are copied there too. ``create_repositories``: missing repositories are
+    created there before a push (Amazon ECR).
     """
 
     foreign_layers: bool | None = None
     create_repositories: bool | None = None
 
 
-#: Docker Hub refuses an address that sends thousands of requests a minute, HEADs among them (its usage policy).
+# Docker Hub refuses an address that sends thousands of requests a minute, including HEADs (its usage policy).
 BUILT_IN_LIMITS = {DOCKER_HUB: Limits(requests_per_second=40.0)}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a rule copies: one repository, and in it some tags and digests, those of a pattern, or all.
+    """What a rule copies: one repository, and of it some tags and digests, the tags of a pattern, or all tags.
 
     ``items`` are references of that repository, each with a tag, a digest or both (``repo:v1@sha256:…``: the
-    digest is what is copied, the tag is its name). ``items`` empty and no ``pattern``: every tag.
+    digest is copied, and the tag is its name). Without ``items`` and ``pattern``: every tag.
     """
 
     repository: Reference
@@ -78,7 +78,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a rule copies to: one repository, and the names there.
+    """Where a rule copies to: one repository, and the tags there.
 
     ``targets`` is empty (the source's tags and digests are kept) or has one tag or digest for each of the
     source's items, in their order.
@@ -96,44 +96,36 @@ class Rule:
     source: Source
     destinations: tuple[Destination, ...]
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
-    #: The destinations as they were written, for the file of rules to run again.
+    # The destinations as they were written, for the file of rules to run again.
     written: tuple[str, ...] = ()
 
     @property
     def registries(self) -> frozenset[str]:
         """The registries that it reads from and writes to."""
-        places = (self.source.repository, *(place.repository for place in self.destinations))
-        return frozenset(place.registry for place in places)
+        repositories = (self.source.repository, *(destination.repository for destination in self.destinations))
+        return frozenset(repository.registry for repository in repositories)
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything a run needs to know: ``access`` by ``registry[/namespace…]``, ``registries`` by registry."""
+    """The input of a run: ``access`` by ``registry[/namespace…]``, the rules, ``registries`` by registry."""
 
     access: dict[str, RegistryAccess]
     rules: tuple[Rule, ...]
     registries: dict[str, RegistrySettings] = field(default_factory=dict)
 
     def settings_of(self, registry: str) -> RegistrySettings:
-        """Give the settings of a registry, key by key: its own entry's, those of ``*``, what is built in."""
+        """Return the settings of a registry: each key from its own entry, else that of ``*``, else the default."""
         entries = (self.registries.get(registry), self.registries.get(ANY_REGISTRY), BUILT_IN_LIMITS.get(registry))
-        settled: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for entry in entries:
             if entry is not None:
-                settled = entry.model_dump(exclude_none=True) | settled
-        return RegistrySettings(**settled)
+                settings = entry.model_dump(exclude_none=True) | settings
+        return RegistrySettings(**settings)
 
     def access_to(self, reference: Reference) -> RegistryAccess | None:
-        """Give the entry with the longest key that is a leading part of ``registry/repository``."""
-        for key in _prefixes(reference):
+        """Return the entry of ``auth`` for a repository: the one with the longest key that contains it, or None."""
+        for key in lookup_keys(reference.name):
             if key in self.access:
                 return self.access[key]
         return None
-
-
-def _prefixes(reference: Reference) -> Iterator[str]:
-    """Give ``host/a/b``, ``host/a``, ``host`` for a reference to host/a/b."""
-    name = reference.name
-    while name:
-        yield name
-        name = name.rpartition("/")[0]

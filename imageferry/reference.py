@@ -12,7 +12,7 @@ from imageferry.text import shorten_repr
 
 DOCKER_HUB = "docker.io"
 
-#: The names under which Docker Hub is written in configurations and in docker's config.json.
+# The names of Docker Hub in configurations and in docker's config.json.
 DOCKER_HUB_NAMES = frozenset(
     {"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"},
 )
@@ -27,9 +27,9 @@ _NAME_LENGTH = 255
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reference:
-    """A repository of a registry, and in it at most a tag and a digest.
+    """A repository of a registry, optionally with a tag, a digest or both.
 
-    ``registry`` is a host with an optional port, ``docker.io`` for Docker Hub by any of its names.
+    ``registry`` is a host with an optional port; Docker Hub is always ``docker.io``.
     """
 
     registry: str
@@ -39,9 +39,9 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read ``[host[:port]/]repository[:tag][@digest]``; no host: Docker Hub, one name ``library/NAME``.
+        """Parse ``[host[:port]/]repository[:tag][@digest]``; ``nginx`` is ``docker.io/library/nginx``.
 
-        Raises ``ReferenceError`` that names the part which is wrong.
+        Raises ``InvalidReference`` that names the invalid part.
         """
         rest, at, digest = text.partition("@")
         if at:
@@ -60,14 +60,14 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """What a manifest is asked for by: the digest where there is one, else the tag."""
+        """What a manifest is requested by: the digest if there is one, else the tag. Raises ``InvalidReference``."""
         wanted = self.digest or self.tag
         if wanted is None:
             raise InvalidReference(f"{self.name} names no tag and no digest")
         return wanted
 
     def at(self, target: str) -> Reference:
-        """The same repository at a tag or a digest (a digest has a colon, a tag never)."""
+        """Return the same repository at a tag or a digest (a digest has a colon, a tag never)."""
         if ":" in target:
             return replace(self, tag=None, digest=target)
         return replace(self, tag=target, digest=None)
@@ -79,9 +79,9 @@ class Reference:
 
 
 def split_repository(text: str) -> tuple[str, str]:
-    """Split ``[host[:port]/]repository`` into registry and repository, both checked.
+    """Split ``[host[:port]/]repository`` into registry and repository, both checked. Raises ``InvalidReference``.
 
-    The first part is a registry when it has a ``.`` or a ``:`` or is ``localhost`` (Docker's rule).
+    The first part is a registry if it has a ``.`` or a ``:`` or is ``localhost`` (Docker's rule).
     """
     first, slash, rest = text.partition("/")
     if not slash or not ("." in first or ":" in first or first == "localhost"):
@@ -93,7 +93,7 @@ def split_repository(text: str) -> tuple[str, str]:
 
 
 def check_registry(host: str) -> str:
-    """Give the registry's name as it is used from here: lower case, ``docker.io`` for Docker Hub's names."""
+    """Return a registry's normal name: lower case, ``docker.io`` for Docker Hub. Raises ``InvalidReference``."""
     found = _HOST.fullmatch(host)
     if found is None or not 0 < int(found["port"] or 1) < 65536 or not _is_host(found["host"]):
         raise InvalidReference(f"{shorten_repr(host)} is not a registry: expected host or host:port, such as quay.io")
@@ -102,7 +102,7 @@ def check_registry(host: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """Whether a resolver takes the name (RFC 1035, 2.3.4: labels of 63 at most), or the address is one."""
+    """Return whether a host is a valid name (RFC 1035, 2.3.4: labels of 63 at most) or IPv6 address in brackets."""
     if not host.startswith("["):
         return len(host) <= 253 and all(0 < len(label) < 64 for label in host.split("."))
     with contextlib.suppress(ValueError):
@@ -111,20 +111,20 @@ def _is_host(host: str) -> bool:
 
 
 def check_repository(name: str) -> str:
-    """Give the name back if it is a repository's by the distribution specification's grammar."""
+    """Return the name if it is valid (distribution specification, "Pulling manifests"); raises ``InvalidReference``."""
     if not name:
         raise InvalidReference("the repository is missing: expected registry/namespace/repository")
     if _REPOSITORY.fullmatch(name) is None or len(name) > _NAME_LENGTH:
-        why = " (upper case is not allowed)" if name != name.lower() else ""
+        hint = " (upper case is not allowed)" if name != name.lower() else ""
         raise InvalidReference(
-            f"{shorten_repr(name)} is not a repository{why}: expected parts of a-z, 0-9 and . _ - between slashes, "
+            f"{shorten_repr(name)} is not a repository{hint}: expected parts of a-z, 0-9 and . _ - between slashes, "
             f"{_NAME_LENGTH} characters at most",
         )
     return name
 
 
 def check_tag(tag: str) -> str:
-    """Give the tag back if it is one by the distribution specification's grammar."""
+    """Return the tag if it is valid (distribution specification, "Pulling manifests"); raises ``InvalidReference``."""
     if _TAG.fullmatch(tag) is None:
         raise InvalidReference(
             f"{shorten_repr(tag)} is not a tag: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most"
@@ -133,7 +133,10 @@ def check_tag(tag: str) -> str:
 
 
 def check_digest(digest: str) -> str:
-    """Give the digest back if it is well formed (image specification, "Digests"); sha256 and sha512."""
+    """Return the digest if it is valid: sha256 or sha512 (image specification, "Digests").
+
+    Raises ``InvalidReference``.
+    """
     algorithm, _, encoded = digest.partition(":")
     length = {"sha256": 64, "sha512": 128}.get(algorithm)
     if length is None:

@@ -1,4 +1,4 @@
-"""Which tags of a repository and which platforms of an image a rule takes."""
+"""The tags of a repository and the platforms of an image that a rule selects."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ ANY = "*"
 
 
 class SelectionError(ImageferryError, ValueError):
-    """A regular expression or a platform that cannot be read."""
+    """A regular expression or a platform is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagPattern:
-    """The tags in which a regular expression matches anywhere (RE2 syntax, as image-syncer's)."""
+    """The tags that a regular expression matches anywhere (RE2 syntax, as image-syncer's)."""
 
     expression: str
 
     def __post_init__(self) -> None:
         try:
-            re2.compile(self.expression, _quiet())
+            re2.compile(self.expression, _options())
         except re2.error as error:
-            why = _words(error)
+            problem = _describe(error)
         else:
             return
-        raise SelectionError(f"{self.expression!r} is not a regular expression (RE2): {why}")
+        raise SelectionError(f"{self.expression!r} is not a regular expression (RE2): {problem}")
 
     def select(self, tags: Iterable[str]) -> list[str]:
-        """Give the tags that match, in their order."""
-        search = re2.compile(self.expression, _quiet()).search
+        """Return the tags that match, in their order."""
+        search = re2.compile(self.expression, _options()).search
         return [tag for tag in tags if search(tag)]
 
 
-def _quiet() -> re2.Options:
+def _options() -> re2.Options:
+    # RE2 would write an error to standard error as well.
     options = re2.Options()
     options.log_errors = False
     return options
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = error.args[0] if error.args else "cannot be read"
     return text.decode() if isinstance(text, bytes) else str(text)
 
@@ -55,7 +56,7 @@ _PART = re.compile(r"[A-Za-z0-9_.+-]+|\*")
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A pattern of platforms: ``os[:version]/architecture[/variant]``; ``*`` or nothing stands for any."""
+    """A pattern of platforms: ``os[:version]/architecture[/variant]``; ``*`` or an empty part matches any."""
 
     os: str = ANY
     os_version: str | None = None
@@ -64,7 +65,10 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read ``linux``, ``linux/amd64``, ``linux/arm64/v8``, ``linux/arm64:v8``, ``windows:10.0/amd64``."""
+        """Parse ``linux``, ``linux/amd64``, ``linux/arm64/v8``, ``linux/arm64:v8``, ``windows:10.0/amd64``.
+
+        Raises ``SelectionError``.
+        """
         system, _, rest = text.strip().partition("/")
         os, colon, version = system.partition(":")
         architecture, variant = split_architecture(rest or ANY)
@@ -74,7 +78,7 @@ class Platform:
         return cls(os, _or_any(version), architecture, _or_any(variant))
 
     def matches(self, platform: dict[str, Any]) -> bool:
-        """Whether this takes a platform as an index or a config blob writes it."""
+        """Return whether a platform matches, as in an index (image specification, "platform") or in a config blob."""
         return (
             self.os in (ANY, platform.get("os"))
             and (self.os_version is None or self.os_version == platform.get("os.version"))
@@ -93,7 +97,7 @@ def _or_any(part: str | None) -> str | None:
 
 
 def _variant(platform: dict[str, Any]) -> str | None:
-    """Give an entry's variant; ARM ones without one are what containerd takes them for."""
+    """Return an entry's variant; without one, ARM has the variant that containerd assumes."""
     variant: str | None = platform.get("variant")
     return variant or {"arm64": "v8", "arm": "v7"}.get(str(platform.get("architecture")))
 
@@ -106,13 +110,16 @@ def split_architecture(text: str) -> tuple[str, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class PlatformFilter:
-    """The platforms that are copied; none at all means every one."""
+    """The platforms that are copied; an empty filter passes all."""
 
     platforms: tuple[Platform, ...] = ()
 
     @classmethod
     def of(cls, systems: Iterable[str], architectures: Iterable[str]) -> PlatformFilter:
-        """Pair every ``os[:version]`` with every ``arch[:variant]``; an empty side means any."""
+        """Combine every ``os[:version]`` with every ``arch[:variant]``; an empty list matches any.
+
+        Raises ``SelectionError``.
+        """
         oses, arches = list(systems), list(architectures)
         if not oses and not arches:
             return cls()
@@ -120,12 +127,12 @@ class PlatformFilter:
 
     @classmethod
     def parse(cls, platforms: Iterable[str]) -> PlatformFilter:
-        """Read a list of ``os/architecture[/variant]``."""
+        """Parse a list of ``os/architecture[/variant]``. Raises ``SelectionError``."""
         return cls(tuple(Platform.parse(text) for text in platforms))
 
     def __bool__(self) -> bool:
         return bool(self.platforms)
 
     def takes(self, platform: dict[str, Any] | None) -> bool:
-        """Whether an entry passes; one without a platform always does."""
+        """Return whether an entry of an index passes; one without a platform always does."""
         return not self.platforms or platform is None or any(each.matches(platform) for each in self.platforms)

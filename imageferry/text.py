@@ -1,27 +1,27 @@
-"""Figures and foreign text, as people read them."""
+"""Numbers, errors and untrusted text, formatted for people."""
 
 from __future__ import annotations
 
 import reprlib
 import unicodedata
 
-#: Categories of Unicode that are no text: control, format (direction, invisible), halves of a pair, not assigned.
-_NO_TEXT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Unicode categories that must not be printed: control, format (direction, invisible), surrogates, unassigned.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
-#: How foreign values are quoted: long and deep ones are cut.
+# How untrusted values are quoted: long and deep ones are cut.
 _QUOTING = reprlib.Repr()
 _QUOTING.maxstring = _QUOTING.maxother = _QUOTING.maxlong = 200
 _QUOTING.maxlevel = 2
 
 
 def escape_control(text: str) -> str:
-    """Give the text with control and direction characters escaped: a registry must not write to the terminal.
+    """Return the text with control and direction characters escaped: a registry must not control the terminal.
 
-    Halves of a surrogate pair are escaped too: they fit into no file and no database.
+    Lone surrogates are escaped too: they cannot be encoded, so no file and no database takes them.
     """
     if text.isprintable():
         return text
-    return "".join(_escape(each) if unicodedata.category(each) in _NO_TEXT else each for each in text)
+    return "".join(_escape(each) if unicodedata.category(each) in _UNPRINTABLE else each for each in text)
 
 
 def _escape(character: str) -> str:
@@ -29,12 +29,17 @@ def _escape(character: str) -> str:
 
 
 def shorten_repr(value: object) -> str:
-    """Give a foreign value in quotes as Python writes it, with ``...`` in place of what is long or deep."""
+    """Return the ``repr`` of an untrusted value, with ``...`` in place of long and deeply nested parts."""
     return _QUOTING.repr(value)
 
 
+def describe_exception(error: BaseException) -> str:
+    """Return the message of an exception, or the name of its class if it has none."""
+    return str(error) or type(error).__name__
+
+
 def format_size(count: float) -> str:
-    """Give a number of bytes as ``132 MB`` (powers of 1000, as docker and registries show them)."""
+    """Return a number of bytes as ``132 MB`` (powers of 1000, as docker and registries show them)."""
     units = ["B", "kB", "MB", "GB", "TB"]
     while count >= 999.5 and len(units) > 1:
         count /= 1000
@@ -44,7 +49,7 @@ def format_size(count: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Give seconds as ``0.4 s``, ``41 s``, ``3 min 5 s`` or ``2 h 7 min``."""
+    """Return seconds as ``0.4 s``, ``41 s``, ``3 min 5 s`` or ``2 h 7 min``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -56,10 +61,10 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(number: int, noun: str, plural: str = "") -> str:
-    """Give ``1 image``, ``2 images``, ``1,200 images``."""
+    """Return ``1 image``, ``2 images``, ``1,200 images``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def short_digest(digest: str) -> str:
-    """Give the first twelve hexadecimal digits of a digest, as docker shows them."""
+    """Return the first twelve hexadecimal digits of a digest, as docker shows them."""
     return digest.partition(":")[2][:12]

@@ -26,7 +26,7 @@ IMAGES_KEY = "imageferry-images"
 async def publish_report(flow_run_id: str) -> None:
     """Create the run's artifacts: a summary, what changed and what failed, and the rows of the rules that had work."""
     run = run_context()
-    report = run.engine.outcomes.report(flow_run_id=flow_run_id)
+    report = run.engine.outcomes.report(run_id=flow_run_id)
     figures = stats_by_rule(report.images, run.engine.configuration.rules)
     for each in figures:
         each.seconds = run.seconds.get(each.rule, 0.0)

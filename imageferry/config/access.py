@@ -1,4 +1,4 @@
-"""The entries of ``auth``: whose registry each is for, and how that one is reached."""
+"""The entries of ``auth``: how each registry, or namespace in one, is reached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from imageferry.config.document import Document, KeyPath
 from imageferry.config.environment import UNKNOWN_ENVIRONMENT, VariableError, expand_whole
-from imageferry.config.keys import keyed_entries
+from imageferry.config.keys import read_keys
 from imageferry.config.schema import AccessSchema, validate
 from imageferry.credentials.named import CredentialsError, StoredCredentials
 from imageferry.model import RegistryAccess
@@ -27,98 +27,98 @@ def read_access(
     folder: Path,
     credentials: StoredCredentials,
 ) -> dict[str, RegistryAccess]:
-    """Give the entries of the mapping at ``path`` by their normal keys; reports what is wrong with them."""
+    """Return the entries of the mapping at ``path`` by their normal keys; report the errors in them."""
     found: dict[str, RegistryAccess] = {}
-    for inner, name in keyed_entries(document, path, normalize_key, "username, password and such"):
-        shape = validate(document, inner, AccessSchema)
-        if shape is not None:
-            access = _Entry(document, inner, shape, environment, folder, credentials=credentials).read()
+    for inner, name in read_keys(document, path, normalize_key, "username, password and such"):
+        entry = validate(document, inner, AccessSchema)
+        if entry is not None:
+            access = _EntryReader(document, inner, entry, environment, folder, credentials=credentials).read()
             found.setdefault(name, access)
     return found
 
 
-class _Entry:
-    """One entry while it is checked."""
+class _EntryReader:
+    """Checks one entry."""
 
     def __init__(
         self,
         document: Document,
         path: KeyPath,
-        shape: AccessSchema,
+        entry: AccessSchema,
         environment: Mapping[str, str],
         folder: Path,
         *,
         credentials: StoredCredentials,
     ) -> None:
-        self._document, self._path, self._shape = document, path, shape
+        self._document, self._path, self._entry = document, path, entry
         self._environment, self._folder, self._credentials = environment, folder, credentials
 
     def read(self) -> RegistryAccess:
-        """Fill in variables, find the files, and check what belongs together."""
+        """Expand variables, find the files, and check what belongs together. Errors are reported, not raised."""
         self._check_pairs()
         own = RegistryAccess(
             username=self._secret("username"),
             password=self._secret("password"),
             identity_token=self._secret("identity_token"),
-            insecure=self._shape.insecure,
+            insecure=self._entry.insecure,
             ca_file=self._file("ca_file"),
             client_cert=self._file("client_cert"),
             client_key=self._file("client_key"),
             proxy=self._proxy(),
         )
-        if self._shape.credentials is None:
+        if self._entry.credentials is None:
             return own
-        # What the entry says itself counts.
-        said = {key: getattr(own, key) for key in self._shape.model_fields_set - {"credentials"}}
-        stored = self._stored(self._shape.credentials)
-        return stored.model_copy(update={key: value for key, value in said.items() if value is not None})
+        # What the entry itself has takes precedence.
+        written = {key: getattr(own, key) for key in self._entry.model_fields_set - {"credentials"}}
+        stored = self._stored(self._entry.credentials)
+        return stored.model_copy(update={key: value for key, value in written.items() if value is not None})
 
     def _stored(self, name: str) -> RegistryAccess:
-        """Give the stored credentials, once what they name is found to be there."""
+        """Return the stored credentials, with the files that they name checked."""
         if not name:
-            self._fault("credentials", "is empty: expected the name of stored credentials, or leave the key out")
+            self._report("credentials", "is empty: expected the name of stored credentials, or leave the key out")
             return RegistryAccess()
         try:
             stored = self._credentials(name)
         except CredentialsError as error:
-            self._fault("credentials", str(error))
+            self._report("credentials", str(error))
             return RegistryAccess()
         found: dict[str, Path] = {}
         for key in _FILES:
             path = getattr(stored, key)
             if path is not None:
                 found[key] = self._folder / path.expanduser()
-                if problem := _unreadable(found[key]):
-                    self._fault(
+                if problem := _file_problem(found[key]):
+                    self._report(
                         "credentials", f"{name!r} has {key} {str(path)!r}, which {problem}: expected a PEM file"
                     )
         if stored.proxy is not None and not _is_proxy(stored.proxy.get_secret_value()):
-            self._fault("credentials", f"{name!r} has a proxy that is no address: expected http://host:port")
+            self._report("credentials", f"{name!r} has a proxy that is no address: expected http://host:port")
         return stored.model_copy(update=found)
 
     def _written(self, key: str) -> str:
         # An empty text is how image-syncer's files say "none".
-        return getattr(self._shape, key) or ""
+        return getattr(self._entry, key) or ""
 
     def _check_pairs(self) -> None:
         username, password, token = (self._written(key) for key in ("username", "password", "identity_token"))
         if token and (username or password):
-            self._fault("identity_token", "excludes username and password: give the one or the other")
-        elif self._shape.credentials is not None and (username or password or token):
+            self._report("identity_token", "excludes username and password: give the one or the other")
+        elif self._entry.credentials is not None and (username or password or token):
             what = "identity_token" if token else "username and password"
-            self._fault("credentials", f"excludes {what}: give the one or the other")
+            self._report("credentials", f"excludes {what}: give the one or the other")
         elif username and not password:
-            self._fault("username", "has no password: give both, or neither for anonymous access")
+            self._report("username", "has no password: give both, or neither for anonymous access")
         elif password and not username:
-            self._fault("password", "has no username: give both, or neither for anonymous access")
+            self._report("password", "has no username: give both, or neither for anonymous access")
         if self._written("client_key") and not self._written("client_cert"):
-            self._fault("client_key", "has no client_cert: a key is of use only with its certificate")
+            self._report("client_key", "has no client_cert: a key is of use only with its certificate")
 
     def _value(self, key: str) -> str:
         try:
             return expand_whole(self._written(key), self._environment)
         except VariableError as error:
-            self._fault(key, str(error))
+            self._report(key, str(error))
             return ""
 
     def _secret(self, key: str) -> SecretStr | None:
@@ -126,37 +126,37 @@ class _Entry:
         return SecretStr(value) if value else None
 
     def _file(self, key: str) -> Path | None:
-        written = getattr(self._shape, key)
+        written = getattr(self._entry, key)
         if written is None:
             return None
         if not written:
-            self._fault(key, "is empty: expected the path of a PEM file, or leave the key out")
+            self._report(key, "is empty: expected the path of a PEM file, or leave the key out")
         value = self._value(key)
         if not value:
             return None
         path = self._folder / Path(value).expanduser()
-        problem = _unreadable(path)
+        problem = _file_problem(path)
         if problem and self._environment is not UNKNOWN_ENVIRONMENT:
-            self._fault(
+            self._report(
                 key,
                 f"{written!r} {problem}: expected a PEM file (a relative path starts at this file's folder)",
             )
         return path
 
     def _proxy(self) -> SecretStr | None:
-        if self._shape.proxy == "":
-            self._fault("proxy", "is empty: expected http://host:port, or leave the key out")
+        if self._entry.proxy == "":
+            self._report("proxy", "is empty: expected http://host:port, or leave the key out")
         value = self._value("proxy")
         if not value:
             return None
         if not _is_proxy(value):
-            self._fault(
+            self._report(
                 "proxy",
                 "is not a proxy's address: expected http://host:port or http://user:password@host:port",
             )
         return SecretStr(value)
 
-    def _fault(self, key: str, problem: str) -> None:
+    def _report(self, key: str, problem: str) -> None:
         self._document.report((*self._path, key), problem)
 
 
@@ -168,7 +168,8 @@ def _is_proxy(address: str) -> bool:
         return False
 
 
-def _unreadable(path: Path) -> str:
+def _file_problem(path: Path) -> str:
+    """Return why a file cannot be read; empty if it can."""
     try:
         if path.is_dir():
             return "is a directory"

@@ -1,4 +1,4 @@
-"""The registry and the namespace of the rules whose destination is ``""``."""
+"""The default registry and namespace, for rules whose destination is ``""``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imageferry.registry_key import has_host_form
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Where a rule goes whose destination is ``""``. ``unusable``: not known, or with a fault that is already told."""
+    """The destination of rules that have ``""``. ``unusable``: unknown, or wrong in a way that is already reported."""
 
     registry: str | None = None
     namespace: str | None = None
@@ -29,60 +29,60 @@ def read_defaults(
     namespace: str | None,
     environment: Mapping[str, str],
 ) -> tuple[Defaults, list[Diagnostic]]:
-    """Settle both: flag over environment over the file's ``defaults``; what is empty is not given.
+    """Return both, each from its flag, else the environment, else the file's ``defaults``; an empty text is no value.
 
-    Faults of the file are reported there, those of a flag or a variable are given.
+    Errors in the file are reported to ``document``, those of a flag or a variable are returned.
     """
-    shape: DefaultsSchema | None = DefaultsSchema()
+    entry: DefaultsSchema | None = DefaultsSchema()
     if isinstance(document.value, dict) and "defaults" in document.value:
-        shape = validate(document, ("defaults",), DefaultsSchema)
-    written = shape or DefaultsSchema()
-    settling = _Settling(document, environment, [], bad=shape is None)
-    host = settling.settle("registry", registry, written.registry, _registry)
-    path = settling.settle("namespace", namespace, written.namespace, _namespace)
-    # There they may come from the environment.
+        entry = validate(document, ("defaults",), DefaultsSchema)
+    written = entry or DefaultsSchema()
+    resolver = _Resolver(document, environment, [], failed=entry is None)
+    host = resolver.resolve("registry", registry, written.registry, _check_registry)
+    path = resolver.resolve("namespace", namespace, written.namespace, _check_namespace)
+    # Where the configuration is used they may come from the environment.
     unknown = host is None and environment is UNKNOWN_ENVIRONMENT
-    return Defaults(host, path, settling.bad or unknown), settling.faults
+    return Defaults(host, path, resolver.failed or unknown), resolver.diagnostics
 
 
 @dataclass(slots=True)
-class _Settling:
-    """Checks the one value of each that counts, and tells a fault where that was given."""
+class _Resolver:
+    """Checks the one value that takes precedence, and reports an error of it where it was given."""
 
     document: Document
     environment: Mapping[str, str] = field(repr=False)
-    faults: list[Diagnostic]
-    bad: bool
+    diagnostics: list[Diagnostic]
+    failed: bool
 
-    def settle(self, key: str, flag: str | None, written: str | None, check: Callable[[str], str]) -> str | None:
-        """Give the value, or None when there is none or it is wrong."""
+    def resolve(self, key: str, flag: str | None, written: str | None, check: Callable[[str], str]) -> str | None:
+        """Return the checked value, or None if there is none or it is wrong."""
         variable = f"DEFAULT_{key.upper()}"
-        set_to = self.environment.get(variable)
-        value = flag or set_to or written
+        variable_value = self.environment.get(variable)
+        value = flag or variable_value or written
         if not value:
             return None
         try:
             return check(value)
         except InvalidReference as error:
             problem = str(error)
-        self.bad = True
+        self.failed = True
         if flag:
-            self.faults.append(Diagnostic(f"--{key}", 0, 0, "", problem))
-        elif set_to:
-            # The environment's values are never shown.
+            self.diagnostics.append(Diagnostic(f"--{key}", 0, 0, "", problem))
+        elif variable_value:
+            # Values of the environment are never shown.
             such_as = "quay.io or x.example:5000" if key == "registry" else "team or team/mirror"
-            self.faults.append(Diagnostic(f"${variable}", 0, 0, "", f"is not a {key}: expected such as {such_as}"))
+            self.diagnostics.append(Diagnostic(f"${variable}", 0, 0, "", f"is not a {key}: expected such as {such_as}"))
         else:
             self.document.report(("defaults", key), problem)
         return None
 
 
-def _registry(text: str) -> str:
+def _check_registry(text: str) -> str:
     registry = check_registry(text)
     if not has_host_form(registry):
         raise InvalidReference(f"{text!r} is not a registry's host: expected host or host:port, such as quay.io")
     return registry
 
 
-def _namespace(text: str) -> str:
+def _check_namespace(text: str) -> str:
     return check_repository(text.strip("/"))

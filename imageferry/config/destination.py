@@ -1,4 +1,4 @@
-"""The right side of a rule: ``repo``, ``repo:t1,t2``, or ``""`` for the default one."""
+"""A rule's destination: ``repo``, ``repo:t1,t2``, or ``""`` for the default registry."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def parse_destination(
     defaults: Defaults,
     environment: Mapping[str, str],
 ) -> Destination | None:
-    """Read one destination of ``source``; None where it cannot be known.
+    """Parse one destination of ``source``; return None if it cannot be known.
 
-    That is ``""`` when the defaults are unusable, and a text with variables ``ELSEWHERE``. Raises ``ImageferryError``
-    that says what is wrong; the value of a variable is never in it.
+    That is ``""`` with unusable defaults, and a text with variables in the ``UNKNOWN_ENVIRONMENT``. Raises
+    ``ImageferryError`` that says what is wrong; the value of a variable is never in it.
     """
     if not text:
-        return _default(source, defaults)
+        return _default_destination(source, defaults)
     if not has_variables(text):
         return _parse(text, source)
     if environment is UNKNOWN_ENVIRONMENT:
@@ -38,7 +38,7 @@ def parse_destination(
     raise RuleError(f"is no destination for this source once {names}: expected registry/repository")
 
 
-def _default(source: Source, defaults: Defaults) -> Destination | None:
+def _default_destination(source: Source, defaults: Defaults) -> Destination | None:
     if defaults.unusable:
         return None
     if defaults.registry is None:
@@ -60,12 +60,13 @@ def _parse(text: str, source: Source) -> Destination:
     if "$" in text:
         raise RuleError("a $ is not allowed here: write ${NAME} for an environment variable")
     repository, items = split_items(text)
-    destination = Destination(Reference(*split_repository(repository)), _targets(items, source))
+    destination = Destination(Reference(*split_repository(repository)), _match_targets(items, source))
     _refuse_itself(destination, source)
     return destination
 
 
-def _targets(items: list[Item], source: Source) -> tuple[str, ...]:
+def _match_targets(items: list[Item], source: Source) -> tuple[str, ...]:
+    """Return the destination's tags and digests, one for each item of the source; none if the source's are kept."""
     if not items:
         return ()
     if not source.items:

@@ -1,4 +1,4 @@
-"""Values that a configuration takes from the environment."""
+"""Environment variables in a configuration."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ _WHOLE = re.compile(rf"\$(?:\{{(?P<braced>{_NAME})\}}|(?P<bare>{_NAME}))")
 _BRACED = re.compile(rf"\$\{{({_NAME})\}}")
 
 
-#: The environment of another machine, of which nothing is known here: for a configuration that is checked to be stored.
+# The environment of another machine, unknown here: for a configuration that is checked in order to be stored.
 UNKNOWN_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
 class VariableError(ImageferryError):
-    """A variable that is named is not set. Names it, and never shows a value."""
+    """A variable is not set. Names it, and never shows a value."""
 
 
 def expand_whole(text: str, environment: Mapping[str, str]) -> str:
-    """Give the variable's value if the text is wholly ``$NAME`` or ``${NAME}``, else the text.
+    """Return the variable's value if the whole text is ``$NAME`` or ``${NAME}``, else the text.
 
-    Gives nothing for a variable ``ELSEWHERE``. Raises ``VariableError`` for one that is not set, or set to nothing.
+    Returns an empty text for a variable of the ``UNKNOWN_ENVIRONMENT``. Raises ``VariableError`` for one that is unset
+    or empty.
     """
     found = _WHOLE.fullmatch(text)
     if found is None:
@@ -43,12 +44,12 @@ def expand_whole(text: str, environment: Mapping[str, str]) -> str:
 
 
 def has_variables(text: str) -> bool:
-    """Whether there is a ``${NAME}`` in the text."""
+    """Return whether there is a ``${NAME}`` in the text."""
     return _BRACED.search(text) is not None
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
-    """Give the text with every ``${NAME}`` replaced; raises ``VariableError`` with all that are not set."""
+    """Return the text with every ``${NAME}`` replaced; raises ``VariableError`` with all that are not set."""
     missing = sorted({name for name in _BRACED.findall(text) if name not in environment})
     if missing:
         verb = "variable {} is" if len(missing) == 1 else "variables {} are"

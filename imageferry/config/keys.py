@@ -8,28 +8,28 @@ from imageferry.config.document import Document, KeyPath, type_name
 from imageferry.errors import InvalidReference
 
 
-def keyed_entries(
-    document: Document, path: KeyPath, naming: Callable[[str], str], holding: str
+def read_keys(
+    document: Document, path: KeyPath, normalize: Callable[[str], str], content: str
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Give the path and the name of each entry of the mapping at ``path``; an empty name where the key has none.
+    """Yield the path and the normal key of each entry of the mapping at ``path``; an empty text for an invalid key.
 
-    ``naming`` gives the normal name of a key, or raises ``ReferenceError``. Reports keys without a name, keys that mean
-    the same, and what is no mapping of registries to what they are ``holding``.
+    ``normalize`` returns the normal form of a key, or raises ``InvalidReference``. Reports invalid keys, keys with the
+    same normal form, and a value that is no mapping of registries to ``content``.
     """
     entries = document.at(path)
     if not isinstance(entries, dict):
-        document.report(path, f"is {type_name(entries)}: expected a mapping of registries to {holding}")
+        document.report(path, f"is {type_name(entries)}: expected a mapping of registries to {content}")
         return
     written: dict[str, str] = {}
     for key in entries:
         inner = (*path, key)
         try:
-            name = naming(key)
+            name = normalize(key)
         except InvalidReference as error:
             document.report(inner, str(error), at_key=True)
             name = ""
         if name and name in written:
-            first = document.key_mark((*path, written[name]))
+            first = document.key_position((*path, written[name]))
             same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}"
             document.report(inner, same, at_key=True)
         written.setdefault(name, key)

@@ -1,4 +1,4 @@
-"""From the files that a person names to one checked configuration."""
+"""From the files of a configuration to one checked ``Configuration``."""
 
 from __future__ import annotations
 
@@ -8,50 +8,21 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from imageferry.config.access import read_access
 from imageferry.config.defaults import Defaults, read_defaults
 from imageferry.config.diagnostics import ConfigurationError, Diagnostic
 from imageferry.config.document import Document, KeyPath
+from imageferry.config.files import Files
 from imageferry.config.registries import read_registries
 from imageferry.config.rules import read_rules
 from imageferry.config.schema import FileSchema, validate
-from imageferry.config.text.read import SIZE_LIMIT, read_document
+from imageferry.config.text.read import read_document, read_file
 from imageferry.credentials.named import StoredCredentials, no_credentials
 from imageferry.model import Configuration, RegistryAccess, RegistrySettings, Rule
 
-_FOUND_BY_ITSELF = ("config.json", "config.yaml", "config.yml")
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files a person named: ``config`` alone, or ``images`` with or without ``auth``."""
-
-    config: Path | None = None
-    auth: Path | None = None
-    images: Path | None = None
-
-
-def find_files(config: Path | None, auth: Path | None, images: Path | None, folder: Path) -> Files:
-    """Give the files to read: those named, else ``config.json``, ``.yaml`` or ``.yml`` in ``folder``.
-
-    Raises ``ConfigurationError`` when there is none, or when the flags exclude one another.
-    """
-    if config is not None and (auth is not None or images is not None):
-        raise _usage("--config", "excludes --auth and --images: give one file with both, or the two files")
-    if auth is not None and images is None:
-        raise _usage("--auth", "has no rules with it: give --images FILE too")
-    if config is not None or images is not None:
-        return Files(config, auth, images)
-    for name in _FOUND_BY_ITSELF:
-        if (folder / name).exists():
-            return Files(config=folder / name)
-    first, *others = _FOUND_BY_ITSELF
-    raise _usage(
-        str(folder / first),
-        f"does not exist, nor does {' or '.join(others)}: give --config FILE, or --images FILE",
-    )
+P = ParamSpec("P")
 
 
 def load(
@@ -62,20 +33,25 @@ def load(
     environment: Mapping[str, str] = os.environ,
     credentials: StoredCredentials = no_credentials,
 ) -> Configuration:
-    """Read and check the files; ``registry`` and ``namespace`` are the flags and win over all else.
+    """Read and check the files; ``registry`` and ``namespace`` are the flags, which take precedence.
 
-    ``credentials`` gives those that an entry of ``auth`` names. Raises ``ConfigurationError`` with every fault of
+    ``credentials`` returns those that an entry of ``auth`` names. Raises ``ConfigurationError`` with every error of
     every file.
     """
     loader = _Loader(registry, namespace, environment, credentials)
-    if files.config is not None:
-        loader.read(files.config, loader.add_file)
-    elif files.images is not None:
-        if files.auth is not None:
-            loader.read(files.auth, loader.add_auth)
-        loader.read(files.images, loader.add_images)
-    else:
-        raise _usage("--config", "is missing: expected --config FILE, or --images FILE and --auth FILE")
+    with _gc_paused():
+        if files.config is not None:
+            if document := loader.read(read_file, files.config):
+                loader.add_file(document, files.config.parent)
+        elif files.images is not None:
+            if files.auth is not None and (document := loader.read(read_file, files.auth)):
+                loader.add_auth(document, files.auth.parent)
+            if document := loader.read(read_file, files.images):
+                loader.add_images(document)
+        else:
+            raise ConfigurationError.of(
+                "--config", "is missing: expected --config FILE, or --images FILE and --auth FILE"
+            )
     return loader.configuration()
 
 
@@ -89,23 +65,21 @@ def load_text(
     environment: Mapping[str, str] = os.environ,
     credentials: StoredCredentials = no_credentials,
 ) -> Configuration:
-    """Read and check a configuration that is no file, such as a stored one; ``name`` stands in its faults.
+    """Read and check a configuration that is no file, such as a stored one; ``name`` takes the file's place in errors.
 
-    Files that it names are looked for from ``folder``, unless the environment is ``ELSEWHERE``. Raises
-    ``ConfigurationError`` as ``load`` does.
+    Relative paths in it start at ``folder``; files are not looked for if the environment is ``UNKNOWN_ENVIRONMENT``.
+    Raises ``ConfigurationError`` as ``load`` does.
     """
     loader = _Loader(registry, namespace, environment, credentials)
-    loader.add(lambda: read_document(text, name), folder, loader.add_file)
+    with _gc_paused():
+        if document := loader.read(read_document, text, name):
+            loader.add_file(document, folder)
     return loader.configuration()
-
-
-def _usage(flag: str, problem: str) -> ConfigurationError:
-    return ConfigurationError([Diagnostic(flag, 0, 0, "", problem)])
 
 
 @dataclass
 class _Loader:
-    """Gathers what each file gives, and the faults of all of them."""
+    """Collects what each document holds, and the errors of all of them."""
 
     registry: str | None
     namespace: str | None
@@ -114,68 +88,64 @@ class _Loader:
     access: dict[str, RegistryAccess] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     registries: dict[str, RegistrySettings] = field(default_factory=dict)
-    faults: list[Diagnostic] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    _documents: list[Document] = field(default_factory=list, repr=False)
     _registries_of: str = ""
 
     def configuration(self) -> Configuration:
-        """Give the configuration, or raise all faults."""
-        if self.faults:
-            raise ConfigurationError(self.faults)
+        """Return the configuration, or raise ``ConfigurationError`` with all errors."""
+        diagnostics = [*self.diagnostics, *(each for document in self._documents for each in document.diagnostics)]
+        if diagnostics:
+            raise ConfigurationError(diagnostics)
         return Configuration(self.access, self.rules, self.registries)
 
-    def read(self, path: Path, then: Callable[[Document, Path], None]) -> None:
-        """Read a file and hand it on."""
-        self.add(lambda: read_document(_bytes(path), str(path)), path.parent, then)
-
-    def add(self, document: Callable[[], Document], folder: Path, then: Callable[[Document, Path], None]) -> None:
-        """Hand a document on, unless it cannot be read, and take its faults."""
+    def read(self, reader: Callable[P, Document], *args: P.args, **kwargs: P.kwargs) -> Document | None:
+        """Read a document and keep its errors; return None if it makes no sense to check what it holds."""
         try:
-            with _gc_paused():
-                found = document()
-                if not found.broken:
-                    then(found, folder)
+            document = reader(*args, **kwargs)
         except ConfigurationError as error:
-            self.faults += error.faults
-        else:
-            self.faults += found.faults
+            self.diagnostics += error.diagnostics
+            return None
+        self._documents.append(document)
+        return None if document.broken else document
 
     def add_file(self, document: Document, folder: Path) -> None:
-        """Take what a file with ``auth``, ``registries``, ``defaults`` and ``images`` holds."""
+        """Add the content of a file with ``auth``, ``registries``, ``defaults`` and ``images``."""
         validate(document, (), FileSchema)
         if not isinstance(document.value, dict):
             return
         if "auth" in document.value:
             self.access = read_access(document, ("auth",), self.environment, folder, self.credentials)
-        self._registries(document)
-        defaults = self._defaults(document)
+        self._add_registries(document)
+        defaults = self._read_defaults(document)
         if "images" in document.value:
             self.rules = read_rules(document, ("images",), defaults, self.environment)
         else:
             document.report((), "'images' is missing: expected the rules, such as images: {quay.io/a/b: quay.io/c/d}")
 
     def add_auth(self, document: Document, folder: Path) -> None:
-        """Take the entries of an ``--auth`` file: a mapping of registries, or ``auth`` with it (and ``registries``)."""
+        """Add the entries of an ``--auth`` file: a mapping of registries, or ``auth`` with it (and ``registries``)."""
         keys = document.value if isinstance(document.value, dict) else {}
         wrapped = "auth" in keys or "registries" in keys
         if wrapped:
-            self._refuse_others(document, ("auth", "registries"), "--images" if "images" in keys else "")
-            self._registries(document)
+            _refuse_unknown_keys(document, ("auth", "registries"), "--images" if "images" in keys else "")
+            self._add_registries(document)
         if not wrapped or "auth" in keys:
             path: KeyPath = ("auth",) if wrapped else ()
             self.access = read_access(document, path, self.environment, folder, self.credentials)
 
-    def add_images(self, document: Document, _folder: Path) -> None:
-        """Take the rules of an ``--images`` file: they alone, or ``images`` (and ``defaults``, ``registries``)."""
+    def add_images(self, document: Document) -> None:
+        """Add the rules of an ``--images`` file: they alone, or ``images`` (and ``defaults``, ``registries``)."""
         path: KeyPath = ("images",) if _is_wrapped(document.value) else ()
         if path:
             known = ("images", "defaults", "registries")
-            self._refuse_others(document, known, "--auth" if "auth" in document.value else "")
-            self._registries(document)
-        defaults = self._defaults(document if path else Document(document.name))
+            _refuse_unknown_keys(document, known, "--auth" if "auth" in document.value else "")
+            self._add_registries(document)
+        defaults = self._read_defaults(document if path else Document(document.name))
         self.rules = read_rules(document, path, defaults, self.environment)
 
-    def _registries(self, document: Document) -> None:
-        """Take the settings of registries where the file has them; only one of two files may."""
+    def _add_registries(self, document: Document) -> None:
+        """Add the settings of registries if the file has them; only one of two files may."""
         if not isinstance(document.value, dict) or "registries" not in document.value:
             return
         if self._registries_of:
@@ -184,15 +154,9 @@ class _Loader:
         self._registries_of = document.name
         self.registries = read_registries(document, ("registries",))
 
-    def _refuse_others(self, document: Document, known: tuple[str, ...], flag: str) -> None:
-        for key in document.value:
-            if key not in known:
-                belongs = f"it belongs into the file of {flag}" if flag else f"known here: {', '.join(known)}"
-                document.report((key,), f"unknown key {key!r}; {belongs}", at_key=True)
-
-    def _defaults(self, document: Document) -> Defaults:
-        defaults, faults = read_defaults(document, self.registry, self.namespace, self.environment)
-        self.faults += faults
+    def _read_defaults(self, document: Document) -> Defaults:
+        defaults, diagnostics = read_defaults(document, self.registry, self.namespace, self.environment)
+        self.diagnostics += diagnostics
         return defaults
 
 
@@ -208,40 +172,22 @@ def _gc_paused() -> Iterator[None]:
             gc.enable()
 
 
+def _refuse_unknown_keys(document: Document, known: tuple[str, ...], flag: str) -> None:
+    """Report the keys that do not belong into this file; ``flag`` names the file into which they may belong."""
+    for key in document.value:
+        if key not in known:
+            belongs = f"it belongs into the file of {flag}" if flag else f"known here: {', '.join(known)}"
+            document.report((key,), f"unknown key {key!r}; {belongs}", at_key=True)
+
+
 def _is_wrapped(value: Any) -> bool:
-    """Whether ``images`` is the key of the rules, and not a repository of that name."""
+    """Return whether ``images`` is the key of the rules, and not a repository of that name."""
     if not isinstance(value, dict) or "images" not in value:
         return False
     rules = value["images"]
-    return not isinstance(rules, str) and not (isinstance(rules, list) and rules and _all_text(rules))
+    return not isinstance(rules, str) and not (isinstance(rules, list) and rules and _are_destinations(rules))
 
 
-def _all_text(values: list[Any]) -> bool:
-    """Whether these are destinations and not rules."""
+def _are_destinations(values: list[Any]) -> bool:
+    """Return whether the items of a list are destinations, which are text, and not rules."""
     return all(isinstance(each, str) for each in values)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(SIZE_LIMIT + 1)
-    except OSError as error:
-        raise ConfigurationError([Diagnostic(str(path), 0, 0, "", _why(error))]) from None
-    except ValueError:
-        raise ConfigurationError([Diagnostic(str(path), 0, 0, "", "is not a path")]) from None
-    if len(data) > SIZE_LIMIT:
-        problem = f"is larger than {SIZE_LIMIT >> 20} MiB: expected a configuration"
-        raise ConfigurationError([Diagnostic(str(path), 0, 0, "", problem)])
-    return data
-
-
-def _why(error: OSError) -> str:
-    match error:
-        case FileNotFoundError():
-            return "does not exist: expected a JSON or YAML file"
-        case IsADirectoryError():
-            return "is a directory: expected a JSON or YAML file"
-        case PermissionError():
-            return "cannot be read: no permission"
-        case _:
-            return f"cannot be read: {error.strerror or type(error).__name__}"

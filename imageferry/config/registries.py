@@ -1,4 +1,4 @@
-"""The entries of ``registries``: how much a registry is asked for, and what else is done there."""
+"""The entries of ``registries``: the limits of each registry, and what else is done there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from imageferry.config.document import Document, KeyPath, Number, type_name
-from imageferry.config.keys import keyed_entries
+from imageferry.config.keys import read_keys
 from imageferry.config.schema import RegistrySchema, validate
 from imageferry.errors import ImageferryError, InvalidReference
 from imageferry.model import ANY_REGISTRY, RegistrySettings
 from imageferry.registry_key import ECR_HOST, normalize_key
 
-#: What is more, or slower, than any registry: an error of writing rather than a limit.
+# More, or slower, than any registry: a slip of the pen rather than a limit.
 REQUESTS_MOST = 1000
 RATE_LEAST, RATE_MOST = 0.001, 100_000.0
 BANDWIDTH_LEAST, BANDWIDTH_MOST = 1000, 10**13
@@ -34,9 +34,9 @@ class LimitError(ImageferryError, ValueError):
 
 
 def parse_bandwidth(text: str) -> int:
-    """Read ``50MiB/s``, ``2.5 MB`` or ``1000000`` as bytes a second. Raises ``LimitError``.
+    """Return the bytes a second of ``50MiB/s``, ``2.5 MB`` or ``1000000``. Raises ``LimitError``.
 
-    Units are kB, MB and GB (powers of 1000), KiB, MiB and GiB (of 1024), with or without ``/s``; bits are none.
+    Units are kB, MB and GB (powers of 1000), KiB, MiB and GiB (of 1024), with or without ``/s``; bits are refused.
     """
     found = _BANDWIDTH.fullmatch(text.strip())
     if found is None:
@@ -49,17 +49,17 @@ def parse_bandwidth(text: str) -> int:
 
 
 def read_registries(document: Document, path: KeyPath) -> dict[str, RegistrySettings]:
-    """Give the entries of the mapping at ``path`` by registry (``*``: all others); reports what is wrong with them."""
+    """Return the entries of the mapping at ``path`` by registry (``*``: all others); report the errors in them."""
     found: dict[str, RegistrySettings] = {}
-    for inner, name in keyed_entries(document, path, _host, "requests, bandwidth and such"):
+    for inner, name in read_keys(document, path, _normalize_host, "requests, bandwidth and such"):
         if validate(document, inner, RegistrySchema) is not None:
-            found.setdefault(name, _settings(document, inner, document.at(inner)))
+            found.setdefault(name, _read_settings(document, inner, document.at(inner)))
             _refuse_creation(document, inner, name, found[name])
     return found
 
 
 def _refuse_creation(document: Document, path: KeyPath, name: str, settings: RegistrySettings) -> None:
-    """Report repositories that are to be created where Imageferry cannot, or need not."""
+    """Report ``create_repositories`` for a registry at which Imageferry cannot create them, or need not."""
     if not settings.create_repositories:
         return
     inner = (*path, "create_repositories")
@@ -69,8 +69,8 @@ def _refuse_creation(document: Document, path: KeyPath, name: str, settings: Reg
         document.report(inner, "needs botocore, which is not installed: pip install 'imageferry[ecr]'")
 
 
-def _host(key: str) -> str:
-    """Give the normal form of a key: a whole registry, since that is what counts requests."""
+def _normalize_host(key: str) -> str:
+    """Return the normal form of a key: a whole registry, since that is what counts requests."""
     if key == ANY_REGISTRY:
         return key
     host, _, namespace = normalize_key(key).partition("/")
@@ -79,8 +79,8 @@ def _host(key: str) -> str:
     return host
 
 
-def _settings(document: Document, path: KeyPath, entry: dict[str, Any]) -> RegistrySettings:
-    def read(key: str, expected: str, of: Callable[[str], Any], *, units: bool = False) -> Any:
+def _read_settings(document: Document, path: KeyPath, entry: dict[str, Any]) -> RegistrySettings:
+    def read(key: str, expected: str, parse: Callable[[str], Any], *, units: bool = False) -> Any:
         if key not in entry:
             return None
         value = entry[key]
@@ -89,27 +89,27 @@ def _settings(document: Document, path: KeyPath, entry: dict[str, Any]) -> Regis
             document.report((*path, key), f"is {type_name(value)}: expected {expected}{quoted}, or leave the key out")
             return None
         try:
-            return of(value.text if isinstance(value, Number) else value)
+            return parse(value.text if isinstance(value, Number) else value)
         except LimitError as error:
             document.report((*path, key), str(error))
             return None
 
     return RegistrySettings(
-        requests=read("requests", _REQUESTS, _requests),
-        requests_per_second=read("requests_per_second", _RATE, _rate),
+        requests=read("requests", _REQUESTS, _parse_requests),
+        requests_per_second=read("requests_per_second", _RATE, _parse_rate),
         bandwidth=read("bandwidth", _BYTES, parse_bandwidth, units=True),
         foreign_layers=entry.get("foreign_layers"),
         create_repositories=entry.get("create_repositories"),
     )
 
 
-def _requests(text: str) -> int:
+def _parse_requests(text: str) -> int:
     if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= REQUESTS_MOST:
         raise LimitError(f"is {text}: expected {_REQUESTS}")
     return int(text)
 
 
-def _rate(text: str) -> float:
+def _parse_rate(text: str) -> float:
     if not _DECIMAL.fullmatch(text) or not RATE_LEAST <= float(text) <= RATE_MOST:
         raise LimitError(f"is {text}: expected {_RATE}, from {RATE_LEAST} to {RATE_MOST:,.0f}")
     return float(text)

@@ -1,4 +1,4 @@
-"""``images`` to rules: a mapping of sources to destinations, or a list of ``{from, to, platforms}``."""
+"""The rules under ``images``: a mapping of sources to destinations, or a list of ``{from, to, platforms}``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_rules(
     defaults: Defaults,
     environment: Mapping[str, str],
 ) -> tuple[Rule, ...]:
-    """Give the rules of the value at ``path``, in their order; reports what is wrong with them."""
+    """Return the rules of the value at ``path``, in their order; report the errors in them."""
     images = document.at(path)
     reader = _Reader(document, defaults, environment)
     if not isinstance(images, (dict, list)):
@@ -42,7 +42,7 @@ def read_rules(
 
 
 class _Reader:
-    """Reads one rule after another, and knows what those before it write."""
+    """Reads one rule after another, and remembers the tags that those before it write."""
 
     def __init__(self, document: Document, defaults: Defaults, environment: Mapping[str, str]) -> None:
         self.rules: list[Rule] = []
@@ -59,7 +59,7 @@ class _Reader:
             inner = (*path, "from")
             self._document.report(inner, wrong_type(entry.source, "text", inner))
             return
-        platforms = self._platforms((*path, "platforms"), entry.platforms)
+        platforms = self._read_platforms((*path, "platforms"), entry.platforms)
         self.add(entry.source, (*path, "from"), (*path, "to"), platforms)
 
     def add(
@@ -69,14 +69,14 @@ class _Reader:
         to: KeyPath,
         platforms: PlatformFilter = PlatformFilter(),  # noqa: B008 - it is frozen
     ) -> None:
-        """Add the rule of the source ``text``, which stands at ``at``, and the destinations at ``to``."""
+        """Add the rule of the source ``text``, which is written at ``at``, and the destinations at ``to``."""
         try:
             source = parse_source(text)
         except ImageferryError as error:
             self._document.report(at, str(error), at_key=at == to)
             return
         found = {}
-        for path, written in self._written(to):
+        for path, written in self._read_destinations(to):
             try:
                 destination = parse_destination(written, source, self._defaults, self._environment)
             except ImageferryError as error:
@@ -87,12 +87,12 @@ class _Reader:
                 found[destination] = written
                 self._refuse_collision(path, source, destination, platforms)
         self._names[text] += 1
-        # No source ends in ")", so this is nobody else's name.
+        # No source ends in ")", so no other rule has this name.
         name = text if self._names[text] == 1 else f"{text} ({self._names[text]})"
         self.rules.append(Rule(name, source, tuple(found), platforms, tuple(found.values())))
 
-    def _written(self, path: KeyPath) -> list[tuple[KeyPath, str]]:
-        """Give the destinations at ``path`` with their own paths, those that are text."""
+    def _read_destinations(self, path: KeyPath) -> list[tuple[KeyPath, str]]:
+        """Return the destinations at ``path`` that are text, each with its own path; report the others."""
         value = self._document.at(path)
         if isinstance(value, list):
             if not value:
@@ -105,7 +105,7 @@ class _Reader:
                 self._document.report(inner, _not_a_destination(each, inner))
         return [(inner, each) for inner, each in pairs if isinstance(each, str)]
 
-    def _platforms(self, path: KeyPath, texts: list[str] | None) -> PlatformFilter:
+    def _read_platforms(self, path: KeyPath, texts: list[str] | None) -> PlatformFilter:
         if texts is None:
             if path[-1] in self._document.at(path[:-1]):
                 self._document.report(path, "is nothing: expected a list such as [linux/amd64], or no key for all")
@@ -127,15 +127,15 @@ class _Reader:
         destination: Destination,
         platforms: PlatformFilter,
     ) -> None:
-        """Report a tag that is written from two sources: the last would win, and nobody would know."""
+        """Report a tag that is written from two sources: the last would win, and nobody would notice."""
         targets = destination.targets or [each.tag or each.digest or "" for each in source.items]
         for target, copied in zip(targets, source.items, strict=True):
-            if ":" in target:  # a digest: it is the same content, whoever writes it
+            if ":" in target:  # a digest: the same content, whichever rule writes it
                 continue
             written = (destination.repository.registry, destination.repository.repository, target)
             first = self._writers.get(written)
             if first is None:
-                self._writers[written] = (copied, platforms, self._document.key_mark(path).line)
+                self._writers[written] = (copied, platforms, self._document.key_position(path).line)
             elif first[:2] != (copied, platforms):
                 what = "another source" if first[0] != copied else "the same source with other platforms"
                 self._document.report(

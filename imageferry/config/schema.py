@@ -11,13 +11,13 @@ from imageferry.config.document import Document, KeyPath, Number, type_name
 
 
 class Schema(BaseModel):
-    """A mapping with known keys only, and values of exactly the type that is asked for."""
+    """A mapping with known keys only, and values of exactly the declared type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 class FileSchema(Schema):
-    """A whole file. What its keys hold is checked part by part, so that one fault does not hide another."""
+    """A whole file. The values of its keys are checked part by part, so that one error does not hide another."""
 
     auth: Any = None
     registries: Any = None
@@ -47,7 +47,7 @@ class AccessSchema(Schema):
 
 
 class RegistrySchema(Schema):
-    """An entry of ``registries``; what its first keys hold is checked by hand: no others take numbers."""
+    """An entry of ``registries``; its first keys are checked by hand: they alone take numbers."""
 
     requests: Any = None
     requests_per_second: Any = None
@@ -57,21 +57,21 @@ class RegistrySchema(Schema):
 
 
 class EntrySchema(Schema):
-    """A rule in the form with options. What ``from`` and ``to`` hold is checked as the other form's."""
+    """A rule in the form with options. The values of ``from`` and ``to`` are checked as those of the other form."""
 
     source: Any = Field(alias="from")
     to: Any
     platforms: list[str] | None = None
 
 
-#: What must not be shown, not even when it is of the wrong type.
+# Values that must not be shown, not even when they have the wrong type.
 _SECRET = frozenset({"username", "password", "identity_token", "proxy"})
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(document: Document, path: KeyPath, model: type[Model]) -> Model | None:
-    """Give what stands at ``path`` as ``model``, or None after reporting every fault in it."""
+    """Return the value at ``path`` as ``model``, or None after reporting every error in it."""
     value = document.at(path)
     if not isinstance(value, dict):
         document.report(path, f"is {type_name(value)}: expected a mapping of {_known(model)}")
@@ -100,7 +100,7 @@ _EXPECTED = {
 
 
 def wrong_type(value: object, expected: str, path: KeyPath) -> str:
-    """Say what stands there instead of what was expected, and how to write it; secrets are not shown."""
+    """Return the message for a value of the wrong type, with how to write it; secrets are not shown."""
     secret = bool(path) and path[-1] in _SECRET
     if expected == "text" and isinstance(value, (Number, bool)):
         written = value.text if isinstance(value, Number) else str(value).lower()

@@ -1,4 +1,4 @@
-"""The left side of a rule: ``repo``, ``repo:v1,v2``, ``repo@sha256:…``, ``repo:/regex/``."""
+"""A rule's source: ``repo``, ``repo:v1,v2``, ``repo@sha256:…``, ``repo:/regex/``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIGEST = re.compile(r"sha(?:256|512):")
 
 
 class RuleError(ImageferryError):
-    """A source or a destination means nothing. Says which part and what was expected."""
+    """A source or a destination is invalid. Says which part and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Item:
 
 
 def parse_source(text: str) -> Source:
-    """Read a source; raises ``ImageferryError`` that says which part is wrong and what was expected."""
+    """Parse a source; raises ``ImageferryError`` that says which part is wrong and what was expected."""
     if not text.strip():
         raise RuleError("the source is empty: expected registry/repository, with :tags or :/regex/ if not all tags")
     refuse_scheme(text)
     repository, colon, expression = text.partition(":/")
     if colon:
-        return Source(_repository(repository), pattern=_pattern(expression))
+        return Source(_parse_repository(repository), pattern=_parse_pattern(expression))
     if ",/" in text:
         raise RuleError("a regular expression stands alone: expected either :/regex/ or tags")
     repository, items = split_items(text)
-    base = _repository(repository)
-    _refuse_repeats(items)
+    base = _parse_repository(repository)
+    _refuse_duplicates(items)
     return Source(base, tuple(Reference(base.registry, base.repository, each.tag, each.digest) for each in items))
 
 
@@ -55,15 +55,15 @@ def refuse_scheme(text: str) -> None:
 def split_items(text: str) -> tuple[str, list[Item]]:
     """Split ``repository:v1,v2`` or ``repository@digest,v1`` into the repository's text and its items.
 
-    Raises ``ImageferryError`` for an item that is empty or no tag and no digest.
+    Raises ``ImageferryError`` for an item that is empty, or neither a tag nor a digest.
     """
     head, slash, last = text.rpartition("/")
     name, separator, rest = _split(last)
     if not separator:
         return text, []
     first, *more = rest.split(",")
-    items = [Item(None, check_digest(first)) if separator == "@" else _item(first)]
-    return head + slash + name, items + [_item(each) for each in more]
+    items = [Item(None, check_digest(first)) if separator == "@" else _parse_item(first)]
+    return head + slash + name, items + [_parse_item(each) for each in more]
 
 
 def _split(last: str) -> tuple[str, str, str]:
@@ -71,7 +71,7 @@ def _split(last: str) -> tuple[str, str, str]:
     return last[:cut], last[cut : cut + 1], last[cut + 1 :]
 
 
-def _item(text: str) -> Item:
+def _parse_item(text: str) -> Item:
     if not text:
         raise RuleError("an item is empty: expected one tag or digest between commas, and none after the last")
     if _DIGEST.match(text):
@@ -80,7 +80,7 @@ def _item(text: str) -> Item:
     return Item(check_tag(tag) if tag else None, check_digest(digest) if at else None)
 
 
-def _pattern(expression: str) -> TagPattern:
+def _parse_pattern(expression: str) -> TagPattern:
     if not expression.endswith("/"):
         raise RuleError("the regular expression does not end: expected :/regex/")
     expression = expression[:-1]
@@ -92,11 +92,11 @@ def _pattern(expression: str) -> TagPattern:
     return TagPattern(expression)
 
 
-def _repository(text: str) -> Reference:
+def _parse_repository(text: str) -> Reference:
     return Reference(*split_repository(text))
 
 
-def _refuse_repeats(items: list[Item]) -> None:
+def _refuse_duplicates(items: list[Item]) -> None:
     refuse_duplicate_tags(items)
     if sum(1 for each in items if each.digest) > 1:
         raise RuleError("there is more than one digest: expected one at most; give each a rule of its own")

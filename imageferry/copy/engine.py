@@ -18,7 +18,7 @@ from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.options import Options
 from imageferry.copy.plan import fail_rule, plan_rule
 from imageferry.copy.transfer import BlobTransfer
-from imageferry.credentials.docker import DockerCredentials
+from imageferry.credentials.keychain import default_keychain
 from imageferry.errors import ImageferryError
 from imageferry.model import Configuration, RegistryAccess, Rule
 from imageferry.reference import Reference
@@ -44,7 +44,7 @@ class Engine:
         self.holdings = KnownContents()
         self.deliveries = BlobDistributor(self.holdings, self.outcomes, self.transfer, options.proc)
         self.throttles = RunLimits(configuration, options.bandwidth)
-        self._docker = DockerCredentials(environment)
+        self._keychain = default_keychain(configuration, environment)
         self._resources = contextlib.AsyncExitStack()
         self._endpoints: dict[tuple[str, RegistryAccess | None], RegistryClient] = {}
         self._repositories: dict[tuple[str, bool], Repository] = {}
@@ -180,9 +180,7 @@ class Engine:
     async def _repository(self, reference: Reference, *, writable: bool) -> Repository:
         key = (reference.name, writable)
         if key not in self._repositories:
-            access = self.configuration.access_to(reference)
-            if access is None:
-                access = await self._docker.access_to(reference.registry, reference.repository)
+            access = await self._keychain.access_to(reference.registry, reference.repository)
             if key not in self._repositories:
                 endpoint = await self._endpoint(reference.registry, access)
                 self._repositories[key] = Repository(

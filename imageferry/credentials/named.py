@@ -1,4 +1,4 @@
-"""Credentials that an entry of ``auth`` names, and that are kept elsewhere."""
+"""Stored credentials: an entry of ``auth`` has their name, and something else keeps them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from imageferry.model import RegistryAccess
 
 
 class CredentialsError(ImageferryError):
-    """Stored credentials are not to be had. Says which, why and what to do, in a text that follows the key."""
+    """Stored credentials are not available. Says which, why and what to do, in a text that follows the key."""
 
 
-#: Gives the access that is kept under a name; raises ``CredentialsError``.
+# Returns the access that is stored under a name; raises ``CredentialsError``.
 StoredCredentials = Callable[[str], RegistryAccess]
 
 
 def no_credentials(name: str) -> RegistryAccess:
-    """Refuse every name: what stands where nothing is kept. Raises ``CredentialsError``."""
+    """Refuse every name: for a program without a store. Raises ``CredentialsError``."""
     raise CredentialsError(f"names stored credentials {name!r}, and none are kept here: write them in this file")
 
 
 @dataclass
 class NamedCredentials:
-    """Takes every name and notes it: for reading a configuration before the store is asked."""
+    """Accepts and collects every name: for checking a configuration before, or without, asking the store."""
 
     names: set[str] = field(default_factory=set)
 
     def __call__(self, name: str) -> RegistryAccess:
-        """Give an access that opens nothing."""
+        """Collect the name; return an access without credentials."""
         self.names.add(name)
         return RegistryAccess()

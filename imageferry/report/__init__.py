@@ -1,1 +1,1 @@
-"""What became of a run: outcomes, figures by rule, waits, and the files that a run leaves."""
+"""The results of a run: outcomes, statistics by rule, waits, and the files that it writes."""

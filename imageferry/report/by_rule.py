@@ -1,4 +1,4 @@
-"""The figures of each rule of a run, gathered from what became of its images."""
+"""The statistics of each rule of a run, from the outcomes of its images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imageferry.report.outcomes import ImageOutcome, Outcome
 
 @dataclass(slots=True)
 class RuleStats:
-    """What became of one rule's images: counts, bytes sent, seconds taken, and those that failed."""
+    """One rule's images: counts by outcome, bytes sent, seconds taken, and those that failed."""
 
     rule: str
     copied: int = 0
@@ -25,67 +25,75 @@ class RuleStats:
 
     @property
     def failed(self) -> int:
-        """How many images failed."""
+        """The number of images that failed."""
         return len(self.failures)
 
     @property
     def images(self) -> int:
-        """How many images the rule had."""
+        """The number of images of the rule."""
         return self.copied + self.up_to_date + self.skipped + self.would_copy + self.failed
 
     def add(self, image: ImageOutcome) -> None:
-        """Take one outcome in."""
+        """Add one outcome."""
         self.bytes += image.bytes
-        if image.outcome is Outcome.FAILED:
-            self.failures.append(image)
-        else:
-            setattr(self, image.outcome, getattr(self, image.outcome) + 1)
+        match image.outcome:
+            case Outcome.COPIED:
+                self.copied += 1
+            case Outcome.UP_TO_DATE:
+                self.up_to_date += 1
+            case Outcome.SKIPPED:
+                self.skipped += 1
+            case Outcome.FAILED:
+                self.failures.append(image)
+            case Outcome.WOULD_COPY:
+                self.would_copy += 1
 
 
 def stats_by_rule(images: Iterable[ImageOutcome], rules: Iterable[Rule]) -> list[RuleStats]:
-    """Give the figures of the rules that had images, in the rules' order.
+    """Return the statistics of the rules that had images, in the rules' order.
 
-    An image that two rules bring to the same repository is counted for the first of them.
+    An image that two rules copy to the same repository is counted for the first of them.
     """
     rules = list(rules)
-    owners = _Owners(rules)
-    figures: dict[str, RuleStats] = {}
+    index = _RuleIndex(rules)
+    stats: dict[str, RuleStats] = {}
     for image in images:
-        name = owners.of(image)
-        figures.setdefault(name, RuleStats(name)).add(image)
+        name = index.find(image)
+        stats.setdefault(name, RuleStats(name)).add(image)
     order = {rule.name: number for number, rule in enumerate(rules)}
-    return sorted(figures.values(), key=lambda each: order.get(each.rule, len(order)))
+    return sorted(stats.values(), key=lambda each: order.get(each.rule, len(order)))
 
 
-class _Owners:
-    """Finds the rule of an image by its two repositories, and among several by its tag or digest."""
+class _RuleIndex:
+    """Finds the rule of an image by its two repositories, and by its tag or digest if several match."""
 
     def __init__(self, rules: list[Rule]) -> None:
-        self._named = {rule.name: rule for rule in rules}
-        self._between: defaultdict[tuple[str, str], list[Rule]] = defaultdict(list)
+        self._by_name = {rule.name: rule for rule in rules}
+        self._by_repositories: defaultdict[tuple[str, str], list[Rule]] = defaultdict(list)
         for rule in rules:
-            for place in rule.destinations:
-                self._between[rule.source.repository.name, place.repository.name].append(rule)
+            for destination in rule.destinations:
+                self._by_repositories[rule.source.repository.name, destination.repository.name].append(rule)
 
-    def of(self, image: ImageOutcome) -> str:
-        """Give the name of the rule; the image's source where there is none."""
-        named = self._named.get(image.source)
+    def find(self, image: ImageOutcome) -> str:
+        """Return the name of the rule; the image's source if there is none."""
+        named = self._by_name.get(image.source)
         if named is not None and image.destination in named.written:
-            # A rule that could not be planned is reported as it is written.
+            # A rule that could not be planned is reported with its source and destination as written.
             return named.name
-        candidates = self._between.get((_repository(image.source), _repository(image.destination)), [])
+        candidates = self._by_repositories.get((_repository(image.source), _repository(image.destination)), [])
         if len(candidates) > 1:
-            candidates = [rule for rule in candidates if _takes(rule, image.source)] or candidates
+            candidates = [rule for rule in candidates if _selects(rule, image.source)] or candidates
         return candidates[0].name if candidates else image.source
 
 
 def _repository(text: str) -> str:
-    """Give ``host/repository`` of ``host[:port]/repository[:tag][@digest]``."""
+    """Return ``host/repository`` of ``host[:port]/repository[:tag][@digest]``."""
     head, slash, last = text.partition("@")[0].rpartition("/")
     return head + slash + last.partition(":")[0]
 
 
-def _takes(rule: Rule, source: str) -> bool:
+def _selects(rule: Rule, source: str) -> bool:
+    """Return whether a rule copies the image ``host/repository[:tag][@digest]``."""
     if rule.source.items:
         return any(str(item) == source for item in rule.source.items)
     if rule.source.pattern:

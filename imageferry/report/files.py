@@ -1,4 +1,4 @@
-"""The files that a run leaves: its report, the images that were copied, and the rules to run again."""
+"""The files that a run writes: its report, the images that were copied, and the rules to run again."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ def write_report(report: Report, target: Path) -> None:
 def write_copied(report: Report, target: Path, form: Format) -> None:
     """Write the images that were copied, as image-syncer does: source to destinations. Raises ``OSError``."""
     copied = [image for image in report.images if image.outcome is Outcome.COPIED]
-    target.write_text(_writers[form](_by_source(copied)))
+    target.write_text(_FORMATTERS[form](_group_by_source(copied)))
 
 
 def write_failed(report: Report, target: Path, form: Format) -> None:
     """Write the rules to run again, in the format that ``--images`` reads. Raises ``OSError``."""
     failed = [image for image in report.images if image.outcome is Outcome.FAILED]
-    document: Any = _by_source(failed)
+    document: Any = _group_by_source(failed)
     if any(report.retry_platforms.values()):
-        # Only the form of a list has room for a filter.
-        document = [_rule(image, report.retry_platforms.get((image.source, image.destination), [])) for image in failed]
-    target.write_text(_writers[form](document))
+        # Only the form of a list can have a filter.
+        document = [
+            _to_rule(image, report.retry_platforms.get((image.source, image.destination), [])) for image in failed
+        ]
+    target.write_text(_FORMATTERS[form](document))
 
 
-def _rule(image: ImageOutcome, platforms: list[str]) -> dict[str, Any]:
+def _to_rule(image: ImageOutcome, platforms: list[str]) -> dict[str, Any]:
     rule: dict[str, Any] = {"from": image.source, "to": image.destination}
     return rule | {"platforms": platforms} if platforms else rule
 
 
-def _by_source(images: Iterable[ImageOutcome]) -> dict[str, list[str]]:
+def _group_by_source(images: Iterable[ImageOutcome]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for image in images:
         found.setdefault(image.source, []).append(image.destination)
@@ -59,4 +61,4 @@ def _to_yaml(document: Any) -> str:
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000))
 
 
-_writers: dict[Format, Callable[[Any], str]] = {"json": _to_json, "yaml": _to_yaml}
+_FORMATTERS: dict[Format, Callable[[Any], str]] = {"json": _to_json, "yaml": _to_yaml}

@@ -14,6 +14,14 @@ from imageferry.report.waits import Waits
 from imageferry.text import format_duration, format_size
 
 
+class Status(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class Outcome(StrEnum):
     """What became of one image."""
 
@@ -26,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class ImageOutcome:
-    """One source tag or digest at one destination. ``bytes`` is what was sent for it, ``seconds`` how long it took."""
+    """One source tag or digest at one destination, with the bytes sent for it and the seconds that it took."""
 
     source: str
     destination: str
@@ -38,7 +46,7 @@ class ImageOutcome:
 
 
 class Totals(BaseModel):
-    """Counts of images by outcome, bytes over the network, and blobs by how they came to their destination."""
+    """Counts of images by outcome, bytes over the network, and blobs by how they got to their destination."""
 
     copied: int = 0
     up_to_date: int = 0
@@ -51,26 +59,48 @@ class Totals(BaseModel):
     blobs_mounted: int = 0
     blobs_present: int = 0
 
+    def count(self, outcome: Outcome) -> None:
+        """Count one image."""
+        match outcome:
+            case Outcome.COPIED:
+                self.copied += 1
+            case Outcome.UP_TO_DATE:
+                self.up_to_date += 1
+            case Outcome.SKIPPED:
+                self.skipped += 1
+            case Outcome.FAILED:
+                self.failed += 1
+            case Outcome.WOULD_COPY:
+                self.would_copy += 1
+
+    def add_transfer(self, other: Totals) -> None:
+        """Add the bytes and blobs of another run. Its images are not added: each is counted as it is known."""
+        self.bytes_read += other.bytes_read
+        self.bytes_written += other.bytes_written
+        self.blobs_copied += other.blobs_copied
+        self.blobs_mounted += other.blobs_mounted
+        self.blobs_present += other.blobs_present
+
 
 class Report(BaseModel):
-    """The report as it is written to a file."""
+    """The report as it is written to a file. ``run_id`` is that of the orchestrator, where there is one."""
 
-    flow_run_id: str | None = None
+    run_id: str | None = Field(default=None, serialization_alias="flow_run_id")
     started: datetime
     seconds: float
-    status: str
+    status: Status
     totals: Totals
     images: list[ImageOutcome]
-    #: For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
+    # For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
     retry_platforms: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
 
     def to_json(self) -> str:
-        """Give the report as indented JSON."""
-        return self.model_dump_json(indent=2)
+        """Return the report as indented JSON."""
+        return self.model_dump_json(indent=2, by_alias=True)
 
     @property
     def summary(self) -> str:
-        """Give the counts in one line, as the final state's message says them."""
+        """The counts in one line, as in the message of a run's final state."""
         totals = self.totals
         parts = [f"{totals.copied:,} copied"]
         if totals.would_copy:
@@ -86,48 +116,47 @@ class Report(BaseModel):
 
 @dataclass
 class Outcomes:
-    """The outcomes of a run as they come, and the figures that its progress shows.
-
-    ``planned`` is how many images the plan has found so far, those that are done among them. ``retry_platforms`` has
-    the platforms that a failed image was to be copied with, by source and destination. ``listeners`` are called with
-    each outcome as it is known. ``active_blobs`` maps a blob that moves to its bytes, sent and in all. ``waits`` are
-    the registries that hold the run up.
-    """
+    """The outcomes of a run so far, and the figures of its progress."""
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     images: list[ImageOutcome] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
+    # Images that the plan has found so far, including those that are done.
     planned: int = 0
+    # The platform filter of failed images, by source and destination.
     retry_platforms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    # Blobs that are being sent, by digest: bytes sent, and bytes in all.
     active_blobs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # Called with each outcome as it is known.
     listeners: list[Callable[[ImageOutcome], None]] = field(default_factory=list)
+    # The registries for which the run is waiting.
     waits: Waits = field(default_factory=Waits)
-    _begun: float = field(default_factory=time.monotonic)
+    _start: float = field(default_factory=time.monotonic)
 
     def add(self, image: ImageOutcome) -> None:
-        """Take one outcome in, and tell the listeners."""
+        """Add one outcome and call the listeners."""
         self.images.append(image)
-        setattr(self.totals, image.outcome, getattr(self.totals, image.outcome) + 1)
+        self.totals.count(image.outcome)
         for listener in self.listeners:
             listener(image)
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken so far, in seconds."""
-        return time.monotonic() - self._begun
+        """Seconds since the run began."""
+        return time.monotonic() - self._start
 
     @property
     def failures(self) -> list[ImageOutcome]:
         """The images that failed."""
         return [image for image in self.images if image.outcome is Outcome.FAILED]
 
-    def report(self, status: str | None = None, flow_run_id: str | None = None) -> Report:
-        """Give the report as it stands; without a status, ``failed`` where an image failed, else ``completed``."""
+    def report(self, status: Status | None = None, run_id: str | None = None) -> Report:
+        """Return the report so far; without a status, it is ``failed`` if an image failed, else ``completed``."""
         return Report(
-            flow_run_id=flow_run_id,
+            run_id=run_id,
             started=self.started,
             seconds=round(self.seconds, 3),
-            status=status or ("failed" if self.totals.failed else "completed"),
+            status=status or (Status.FAILED if self.totals.failed else Status.COMPLETED),
             totals=self.totals,
             images=self.images,
             retry_platforms=self.retry_platforms,

@@ -40,7 +40,7 @@ async def publish_rule_history(report: Report, figures: Iterable[RuleStats], flo
         before = await _latest(client, list(tables))
         for name, each in tables.items():
             rows = [history_row(report, each), *before.get(name, [])][:RUNS_KEPT]
-            owner = flow_runs.get(each.rule) or report.flow_run_id
+            owner = flow_runs.get(each.rule) or report.run_id
             artifact = ArtifactCreate(
                 type="table",
                 key=name,

@@ -32,9 +32,6 @@ logger = logging.getLogger("imageferry.workers")
 # Runs on the server at once, running or waiting for a worker: those of a run that is killed are all left behind.
 RUNS_AT_ONCE = 100
 
-# The figures that are of a run, and not of its images.
-_OF_RUNS = ("bytes_read", "bytes_written", "blobs_copied", "blobs_mounted", "blobs_present")
-
 
 class NoWorkersError(ImageferryError):
     """There is nothing to have runs of rules on workers with. Says what to do."""
@@ -152,9 +149,7 @@ class _Distributor:
             return await read_outcomes(client, ended.id)
 
     def _take(self, batch: Batch, totals: Totals, images: list[ImageOutcome], *, again: bool) -> None:
-        outcomes = self._run.engine.outcomes
-        for name in _OF_RUNS:
-            setattr(outcomes.totals, name, getattr(outcomes.totals, name) + getattr(totals, name))
+        self._run.engine.outcomes.totals.add_transfer(totals)
         batch.take(self._run.engine, images, again=again)
 
     async def _copy_here(self, batch: Batch) -> None:

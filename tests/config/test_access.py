@@ -66,7 +66,7 @@ def test_the_longest_key_counts_and_may_be_the_whole_repository() -> None:
     assert found.access_to(Reference("y.example", "a/b")) is None
 
 
-def test_values_of_the_environment() -> None:
+def test_values_can_come_from_the_environment() -> None:
     environment = {"U": "me", "P": "a$b", "TOKEN": "t", "PROXY": "http://u:p@proxy:3128"}
     auth = {
         "a.example": {"username": "$U", "password": "${P}"},
@@ -161,7 +161,7 @@ def test_no_secret_is_in_an_error(lines: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_text(text, "c.yaml", environment={"U": SECRET, "P": SECRET})
     error = caught.value
-    assert SECRET not in str(error) + repr(error) + repr(error.faults)
+    assert SECRET not in str(error) + repr(error) + repr(error.diagnostics)
     assert SECRET.encode() not in pickle.dumps(error.args)
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__

@@ -1,4 +1,4 @@
-"""Whatever stands in a file, it is a configuration or a fault in words."""
+"""Any text is either a configuration or an error with a message."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ WORDS += [
 ]
 
 
-def tolerated(text: str, name: str) -> None:
+def read_or_refuse(text: str, name: str) -> None:
     try:
         load_text(text, name, environment={"U": "u"})
     except ConfigurationError as error:
-        faults = error.faults
+        diagnostics = error.diagnostics
     else:
         return
-    assert faults
-    assert all(fault.message and fault.file == name for fault in faults)
+    assert diagnostics
+    assert all(diagnostic.message and diagnostic.file == name for diagnostic in diagnostics)
 
 
 NAMES = st.sampled_from(["c.json", "c.yaml"])
@@ -77,20 +77,20 @@ NAMES = st.sampled_from(["c.json", "c.yaml"])
 
 @settings(deadline=None)
 @given(st.text(), NAMES)
-def test_any_text(text: str, name: str) -> None:
-    tolerated(text, name)
+def test_any_text_is_read_or_refused(text: str, name: str) -> None:
+    read_or_refuse(text, name)
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS)).map("".join), NAMES)
-def test_any_words(text: str, name: str) -> None:
-    tolerated(text, name)
+def test_any_sequence_of_tokens_is_read_or_refused(text: str, name: str) -> None:
+    read_or_refuse(text, name)
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(VALID)), st.integers(0, 30), st.sampled_from(["", *WORDS]))
-def test_a_valid_text_with_a_slip(start: int, length: int, instead: str) -> None:
-    tolerated(VALID[:start] + instead + VALID[start + length :], "c.yaml")
+def test_a_valid_text_with_a_slip_is_read_or_refused(start: int, length: int, instead: str) -> None:
+    read_or_refuse(VALID[:start] + instead + VALID[start + length :], "c.yaml")
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(WORDS[:-1])
@@ -103,15 +103,15 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 @settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=4), st.sampled_from([None, 1]))
-def test_any_values(value: dict[str, Any], indent: int | None) -> None:
-    tolerated(json.dumps(value, indent=indent), "c.json")
+def test_any_values_are_read_or_refused(value: dict[str, Any], indent: int | None) -> None:
+    read_or_refuse(json.dumps(value, indent=indent), "c.json")
 
 
 @settings(deadline=None)
 @given(VALUES)
 def test_json_is_read_as_it_was_written(value: Any) -> None:
     document = read_document(json.dumps(value), "c.json")
-    assert document.faults == []
+    assert document.diagnostics == []
     assert document.value == _numbered(value)
 
 

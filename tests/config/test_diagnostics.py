@@ -1,4 +1,4 @@
-"""Broken configurations, each with the line that is told and the words."""
+"""Broken configurations, each with the lines and the words of its diagnostics."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ B = "sha256:" + "b" * 64
 
 
 class Broken(NamedTuple):
-    """A text, and for each fault in it the line and some words of what is told."""
+    """A text, and for each error in it the line and some words of its message."""
 
     text: str
-    faults: list[tuple[int, str]]
+    expected: list[tuple[int, str]]
     name: str = "c.yaml"
 
 
@@ -256,22 +256,22 @@ TABLE = {
 
 
 @pytest.mark.parametrize("broken", TABLE.values(), ids=TABLE.keys())
-def test_a_broken_configuration_is_told_with_its_lines(broken: Broken, tmp_path: Path) -> None:
+def test_each_error_of_a_broken_configuration_is_reported_with_its_line(broken: Broken, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_text(textwrap.dedent(broken.text), broken.name, folder=tmp_path, environment={"EMPTY": ""})
-    faults = caught.value.faults
-    assert [each.line for each in faults] == [line for line, _ in broken.faults], str(caught.value)
-    for fault, (line, words) in zip(faults, broken.faults, strict=True):
-        assert words in fault.message
-        assert fault.file == broken.name
-        assert str(fault).startswith(f"{broken.name}:{line}:" if line else f"{broken.name}:")
+    found = caught.value.diagnostics
+    assert [each.line for each in found] == [line for line, _ in broken.expected], str(caught.value)
+    for diagnostic, (line, words) in zip(found, broken.expected, strict=True):
+        assert words in diagnostic.message
+        assert diagnostic.file == broken.name
+        assert str(diagnostic).startswith(f"{broken.name}:{line}:" if line else f"{broken.name}:")
 
 
-def test_the_key_and_the_column_are_told() -> None:
+def test_the_key_and_the_column_are_reported() -> None:
     text = "auth:\n  quay.io: {username: u, pasword: p}\nimages:\n  - {from: b, to: [x.example/b, 1]}\n"
     with pytest.raises(ConfigurationError) as caught:
         load_text(text, "c.yaml", environment={})
-    first, second = caught.value.faults
+    first, second = caught.value.diagnostics
     assert (first.key, first.line, first.column) == ("auth.quay.io.pasword", 2, 26)
     assert (second.key, second.line, second.column) == ("images[0].to[1]", 4, 33)
     assert str(caught.value).count("\n") == 1
@@ -281,7 +281,7 @@ def test_an_error_survives_being_pickled() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_text("images: 1\nother: 2\n", "c.yaml", environment={})
     again = pickle.loads(pickle.dumps(caught.value))
-    assert (again.faults, str(again)) == (caught.value.faults, str(caught.value))
+    assert (again.diagnostics, str(again)) == (caught.value.diagnostics, str(caught.value))
 
 
 def test_a_bomb_of_aliases_is_refused() -> None:

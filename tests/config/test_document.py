@@ -16,7 +16,7 @@ from imageferry.config.text.read import read_document
 
 def plain(text: str, name: str = "c.yaml") -> Any:
     document = read_document(text, name)
-    assert document.faults == []
+    assert document.diagnostics == []
     return document.value
 
 
@@ -31,7 +31,7 @@ def test_a_number_keeps_how_it_was_written(text: str) -> None:
     assert plain(f"k: '{text}'") == plain(f'k: "{text}"') == plain(f"k: !!str {text}") == {"k": text}
 
 
-def test_what_is_special() -> None:
+def test_the_constants_of_yaml() -> None:
     assert plain("[true, False, TRUE, null, ~, , ''] ".replace(", ,", ", Null,")) == [
         True,
         False,
@@ -47,7 +47,7 @@ def test_a_key_is_text_as_it_is_written() -> None:
     assert plain("{0755: a, true: b, 1.0: c}") == {"0755": "a", "true": "b", "1.0": "c"}
 
 
-def test_anchors_and_merges() -> None:
+def test_anchors_and_merges_are_resolved() -> None:
     text = """
     a: &a {username: u, password: p}
     b: &b {<<: *a, password: own}
@@ -64,13 +64,13 @@ def test_a_quoted_merge_key_is_a_key() -> None:
     assert plain('{"<<": x}') == {"<<": "x"}
 
 
-def test_a_key_given_twice_in_an_anchor_is_told_where_it_stands() -> None:
+def test_a_key_given_twice_in_an_anchor_is_reported_at_its_position() -> None:
     document = read_document("a:\n  k: 1\n  'k': 2\n", "c.yaml")
-    (fault,) = document.faults
-    assert (fault.line, fault.key) == (3, "a.k")
+    (diagnostic,) = document.diagnostics
+    assert (diagnostic.line, diagnostic.key) == (3, "a.k")
 
 
-def test_json_with_tabs_and_windows_lines() -> None:
+def test_json_with_tabs_and_crlf_has_its_positions() -> None:
     text = '\t{\r\n\t"images":\t{\r\n\t\t"b"\t:\t"x.example/b"\t}\r\n\t}\r\n'
     for name in ("c.json", "c.yaml", "stored"):
         document = read_document(text, name)
@@ -80,7 +80,7 @@ def test_json_with_tabs_and_windows_lines() -> None:
 
 
 @pytest.mark.parametrize("name", ["c.json", "c.yaml"])
-def test_json_escapes(name: str) -> None:
+def test_json_escapes_are_decoded(name: str) -> None:
     value: dict[str, Any] = {
         "k": 'a"b\\c/\n\t\u00e9\U0001f600',
         "\U0001f600": [],
@@ -95,7 +95,7 @@ def test_json_numbers_keep_how_they_were_written() -> None:
     assert plain('{"a": 1.50, "b": -0, "c": ' + "9" * 6000 + "}", "c.json")["a"] == Number("1.50")
 
 
-def test_a_byte_order_mark() -> None:
+def test_a_byte_order_mark_is_skipped() -> None:
     for name in ("c.json", "c.yaml"):
         document = read_document(b'\xef\xbb\xbf{"a": "b"}', name)
         assert document.value == {"a": "b"}
@@ -112,11 +112,13 @@ def test_a_byte_order_mark() -> None:
         (b"a: \x00", (1, 4), "U+0000"),
     ],
 )
-def test_bytes_that_are_no_text(data: bytes, place: tuple[int, int], words: str) -> None:
+def test_bytes_that_are_no_text_are_refused_with_their_position(
+    data: bytes, place: tuple[int, int], words: str
+) -> None:
     with pytest.raises(ConfigurationError, match=words.replace("+", r"\+")) as caught:
         read_document(data, "c.yaml")
-    (fault,) = caught.value.faults
-    assert (fault.line, fault.column) == place
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.line, diagnostic.column) == place
 
 
 def test_the_parser_in_python_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,16 +31,16 @@ def refused(*args: Any, **options: Any) -> str:
 
 
 class TestFindingFiles:
-    def test_the_first_that_is_there(self, tmp_path: Path) -> None:
+    def test_the_first_existing_default_file_is_read(self, tmp_path: Path) -> None:
         for name in ("config.yml", "config.yaml", "config.json"):
             (tmp_path / name).touch()
             assert find_files(None, None, None, tmp_path) == Files(config=tmp_path / name)
 
-    def test_none_is_there(self, tmp_path: Path) -> None:
+    def test_no_default_file_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"config\.json: does not exist, nor does config\.yaml or"):
             find_files(None, None, None, tmp_path)
 
-    def test_one_that_is_named_is_not_looked_for(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_named_need_not_exist_yet(self, tmp_path: Path) -> None:
         assert find_files(Path("a.yaml"), None, None, tmp_path) == Files(config=Path("a.yaml"))
 
     def test_images_with_and_without_auth(self, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ class TestFindingFiles:
         assert find_files(None, auth, images, tmp_path) == Files(auth=auth, images=images)
         assert find_files(None, None, images, tmp_path) == Files(images=images)
 
-    def test_what_excludes_one_another(self, tmp_path: Path) -> None:
+    def test_flags_that_exclude_one_another(self, tmp_path: Path) -> None:
         some = Path("x.json")
         for auth, images in ((some, None), (None, some), (some, some)):
             with pytest.raises(ConfigurationError, match="--config: excludes --auth and --images"):
@@ -59,18 +59,18 @@ class TestFindingFiles:
 
 class TestFiles:
     @pytest.mark.parametrize("name", ["c.json", "c.yaml", "c.yml", "c"])
-    def test_one_file(self, tmp_path: Path, name: str) -> None:
+    def test_one_file_with_auth_and_images(self, tmp_path: Path, name: str) -> None:
         path = write(tmp_path / name, {"auth": AUTH, "images": IMAGES})
         check(load(Files(config=path), environment={}))
 
     @pytest.mark.parametrize("wrapped", [False, True])
-    def test_two_files(self, tmp_path: Path, wrapped: bool) -> None:
+    def test_two_files_with_auth_and_images_apart(self, tmp_path: Path, wrapped: bool) -> None:
         auth = write(tmp_path / "auth.json", {"auth": AUTH} if wrapped else AUTH)
         images = write(tmp_path / "images.json", {"images": IMAGES} if wrapped else IMAGES)
         check(load(Files(auth=auth, images=images), environment={}))
 
     @pytest.mark.parametrize("wrapped", [False, True])
-    def test_a_list_of_rules_alone(self, tmp_path: Path, wrapped: bool) -> None:
+    def test_a_file_that_is_a_list_of_rules(self, tmp_path: Path, wrapped: bool) -> None:
         rules = [{"from": "b", "to": "x.example/b"}]
         path = write(tmp_path / "images.yaml", {"images": rules} if wrapped else rules)
         found = load(Files(images=path), environment={})
@@ -87,23 +87,23 @@ class TestFiles:
         (rule,) = load(Files(images=path), environment={}).rules
         assert rule.destinations[0].repository.name == "x.example/b"
 
-    def test_what_belongs_into_the_other_file(self, tmp_path: Path) -> None:
+    def test_a_key_of_the_other_file_is_an_error(self, tmp_path: Path) -> None:
         path = write(tmp_path / "c.yaml", {"auth": AUTH, "images": IMAGES})
         told = refused(Files(auth=path, images=path), environment={})
         assert "belongs into the file of --auth" in told
         assert "belongs into the file of --images" in told
 
-    def test_an_images_file_of_nothing(self, tmp_path: Path) -> None:
+    def test_an_images_file_without_rules_is_an_error(self, tmp_path: Path) -> None:
         for text in ("images:\n", "{}", "[]", "x", '{"images": {}}'):
             assert "expected a mapping of sources" in refused(Files(images=write(tmp_path / "i.yaml", text)))
 
-    def test_an_auth_file_of_no_mapping(self, tmp_path: Path) -> None:
+    def test_an_auth_file_that_is_no_mapping_is_an_error(self, tmp_path: Path) -> None:
         images = write(tmp_path / "i.yaml", IMAGES)
         for text in ("- a", "x", "auth: 1", "auth:"):
             path = write(tmp_path / "a.yaml", text)
             assert "expected a mapping of registries" in refused(Files(auth=path, images=images))
 
-    def test_faults_of_both_files_at_once(self, tmp_path: Path) -> None:
+    def test_the_errors_of_both_files_are_reported_at_once(self, tmp_path: Path) -> None:
         auth = write(tmp_path / "auth.json", '{"quay.io": {"pasword": "p"}}')
         images = write(tmp_path / "images.yaml", "b:v1,v2: x.example/b:v\n'': x.example/b\n")
         lines = refused(Files(auth=auth, images=images), environment={}).splitlines()
@@ -115,19 +115,19 @@ class TestFiles:
         assert "no.json: does not exist: expected a JSON or YAML file" in told
         assert "the source is empty" in told
 
-    def test_a_folder(self, tmp_path: Path) -> None:
+    def test_a_directory_is_an_error(self, tmp_path: Path) -> None:
         assert "is a directory" in refused(Files(config=tmp_path))
 
-    def test_a_path_that_is_none(self) -> None:
+    def test_an_invalid_path_is_an_error(self) -> None:
         assert "is not a path" in refused(Files(config=Path("a\0b")))
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_a_file_one_may_not_read(self, tmp_path: Path) -> None:
+    def test_a_file_without_permission_is_an_error(self, tmp_path: Path) -> None:
         path = write(tmp_path / "c.json", "{}")
         path.chmod(0)
         assert "no permission" in refused(Files(config=path))
 
-    def test_a_pipe(self) -> None:
+    def test_a_configuration_can_come_through_a_pipe(self) -> None:
         reading, writing = os.pipe()
         os.write(writing, b"images: {b: x.example/b}")
         os.close(writing)
@@ -136,10 +136,10 @@ class TestFiles:
         finally:
             os.close(reading)
 
-    def test_no_files_at_all(self) -> None:
+    def test_no_file_at_all_is_an_error(self) -> None:
         assert "--config: is missing" in refused(Files())
 
-    def test_a_file_is_told_as_it_was_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_error_names_the_file_as_the_user_did(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         write(tmp_path / "c.yaml", "images: 1")
         assert refused(Files(config=Path("c.yaml"))).startswith("c.yaml:1: images: ")
@@ -152,7 +152,7 @@ class TestDefaults:
         (rule,) = load_text(text, "c.yaml", **options).rules
         return rule.destinations[0].repository.name
 
-    def test_the_file_is_last(self) -> None:
+    def test_the_defaults_of_the_file_count_without_flag_and_environment(self) -> None:
         assert self.goal(self.TEXT, environment={}) == "file.example/file/b"
 
     def test_the_environment_wins_over_the_file(self) -> None:
@@ -164,10 +164,10 @@ class TestDefaults:
         options = {"registry": "flag.example", "namespace": "flag", "environment": environment}
         assert self.goal(self.TEXT, **options) == "flag.example/flag/b"
 
-    def test_each_is_settled_alone(self) -> None:
+    def test_registry_and_namespace_are_resolved_independently(self) -> None:
         assert self.goal(self.TEXT, registry="flag.example", environment={}) == "flag.example/file/b"
 
-    def test_what_is_empty_is_not_given(self) -> None:
+    def test_an_empty_flag_or_variable_does_not_count(self) -> None:
         environment = {"DEFAULT_REGISTRY": "", "DEFAULT_NAMESPACE": ""}
         assert self.goal(self.TEXT, registry="", environment=environment) == "file.example/file/b"
 
@@ -179,13 +179,13 @@ class TestDefaults:
             ({"namespace": "A"}, "--namespace: 'A' is not a repository"),
         ],
     )
-    def test_a_flag_that_is_wrong_is_told_once(self, options: dict[str, str], words: str) -> None:
+    def test_an_invalid_flag_is_reported_once(self, options: dict[str, str], words: str) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load_text(self.TEXT, "c.yaml", environment={}, **options)  # type: ignore[arg-type]
-        (fault,) = caught.value.faults
-        assert words in str(fault)
+        (diagnostic,) = caught.value.diagnostics
+        assert words in str(diagnostic)
 
-    def test_an_environment_that_is_wrong_is_told_without_its_value(self) -> None:
+    def test_an_invalid_variable_is_reported_without_its_value(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load_text(self.TEXT, "c.yaml", environment={"DEFAULT_REGISTRY": "no such"})
         assert str(caught.value) == "$DEFAULT_REGISTRY: is not a registry: expected such as quay.io or x.example:5000"

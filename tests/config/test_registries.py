@@ -36,7 +36,7 @@ def read(registries: Any) -> dict[str, RegistrySettings]:
         ("4096B/s", 4096),
     ],
 )
-def test_a_bandwidth(text: str, rate: int) -> None:
+def test_a_bandwidth_in_bytes_a_second(text: str, rate: int) -> None:
     assert parse_bandwidth(text) == rate
 
 
@@ -60,7 +60,7 @@ def test_a_bandwidth(text: str, rate: int) -> None:
         ("9" * 400, "is no bandwidth"),
     ],
 )
-def test_what_is_no_bandwidth(text: str, words: str) -> None:
+def test_an_invalid_bandwidth_is_refused(text: str, words: str) -> None:
     with pytest.raises(LimitError, match=words):
         parse_bandwidth(text)
 
@@ -78,7 +78,7 @@ def test_an_entry_has_what_is_written_in_it() -> None:
     assert found["localhost:5000"] == RegistrySettings()
 
 
-def test_own_over_others_over_built_in_key_by_key() -> None:
+def test_own_entry_over_any_registry_over_built_in_key_by_key() -> None:
     text = "registries: {'*': {requests: 8, bandwidth: 9MB}, quay.io: {requests: 2}, docker.io: {bandwidth: 1MB}}\n"
     found = load_text(text + RULES, "c.yaml", environment={})
     assert found.settings_of("quay.io") == RegistrySettings(requests=2, bandwidth=9_000_000)
@@ -125,22 +125,22 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("line", "words"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_limit_is_told_with_its_line(line: str, words: str) -> None:
+def test_an_invalid_limit_is_reported_with_its_line(line: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_text(f"{RULES}{line}\n", "c.yaml", environment={})
-    (fault,) = caught.value.faults
-    assert fault.line == 2
-    assert words in fault.message
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.line == 2
+    assert words in diagnostic.message
 
 
-def test_all_at_once_each_with_its_key() -> None:
+def test_all_errors_are_reported_at_once_each_with_its_key() -> None:
     text = (
         "registries:\n  docker.io: {requests: 0, bandwidth: fast}\n  index.docker.io: {}\n  quay.io: {rate: 1}\n"
         "images: {'': x.example/b}\n"
     )
     with pytest.raises(ConfigurationError) as caught:
         load_text(text, "c.yaml", environment={})
-    assert [(fault.line, fault.key) for fault in caught.value.faults] == [
+    assert [(diagnostic.line, diagnostic.key) for diagnostic in caught.value.diagnostics] == [
         (2, "registries.docker.io.requests"),
         (2, "registries.docker.io.bandwidth"),
         (3, "registries.index.docker.io"),
@@ -164,13 +164,13 @@ def files(folder: Path, auth: str, images: str) -> Files:
         ("quay.io: {insecure: true}\n", "registries: {quay.io: {requests: 3}}\n" + RULES),
     ],
 )
-def test_they_may_stand_in_either_of_two_files(tmp_path: Path, auth: str, images: str) -> None:
+def test_registries_may_be_in_either_of_two_files(tmp_path: Path, auth: str, images: str) -> None:
     found = load(files(tmp_path, auth, images), environment={})
     assert found.registries == {"quay.io": RegistrySettings(requests=3)}
     assert len(found.rules) == 1
 
 
-def test_and_not_in_both(tmp_path: Path) -> None:
+def test_registries_in_both_of_two_files_are_an_error(tmp_path: Path) -> None:
     named = files(tmp_path, "registries: {quay.io: {}}\n", RULES + "registries: {quay.io: {}}\n")
     with pytest.raises(ConfigurationError, match=r"images\.yaml:2: registries: stands in .*auth\.yaml too"):
         load(named, environment={})

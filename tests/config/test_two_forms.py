@@ -68,7 +68,7 @@ SPOILT: st.SearchStrategy[Any] = st.sampled_from([7, 1.5, True, None, {"a": "b"}
 
 @settings(deadline=None)
 @given(DOCUMENTS, st.sampled_from(["from", "to", "platforms", "more"]), SPOILT, st.integers(0, 3))
-def test_a_spoilt_rule_is_told_with_its_file_and_line(
+def test_an_invalid_rule_is_reported_with_its_file_and_line(
     document: dict[str, Any], key: str, value: Any, number: int
 ) -> None:
     images = document["images"]
@@ -82,5 +82,5 @@ def test_a_spoilt_rule_is_told_with_its_file_and_line(
     for name in ("c.json", "c.yaml"):
         with pytest.raises(ConfigurationError) as told:
             load_text(text, name, environment={})
-        assert {(fault.file, fault.line) for fault in told.value.faults} == {(name, first + spoilt)}
+        assert {(diagnostic.file, diagnostic.line) for diagnostic in told.value.diagnostics} == {(name, first + spoilt)}
         assert str(told.value).startswith(f"{name}:{first + spoilt}:")

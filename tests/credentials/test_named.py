@@ -56,7 +56,7 @@ def test_what_the_entry_says_itself_counts(tmp_path: Path) -> None:
         ("{credential: my-hub}", "did you mean 'credentials'?"),
     ],
 )
-def test_a_fault_names_file_line_and_key(entry: str, words: str) -> None:
+def test_an_error_names_file_line_and_key(entry: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(f"x.example: {entry}", missing)
     assert words in str(caught.value)
@@ -64,17 +64,17 @@ def test_a_fault_names_file_line_and_key(entry: str, words: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_all_that_is_missing_is_told_at_once_with_the_other_faults(tmp_path: Path) -> None:
+def test_all_missing_credentials_are_reported_at_once_with_the_other_errors(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(
         "auth:\n  a.example: {credentials: a}\n  b.example: {credentials: b}\nimages: {b: 'x.example/b:'}\n"
     )
     with pytest.raises(ConfigurationError) as caught:
         load(Files(config=file), environment={}, credentials=missing)
-    assert [fault.line for fault in caught.value.faults] == [2, 3, 4]
+    assert [diagnostic.line for diagnostic in caught.value.diagnostics] == [2, 3, 4]
 
 
-def test_without_a_store_a_name_is_a_fault() -> None:
+def test_without_a_store_a_name_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="none are kept here"):
         load_text(f"auth: {{x.example: {{credentials: my-hub}}}}\n{IMAGES}", "c.yaml", environment={})
 
@@ -106,15 +106,15 @@ images:
 """
 
 
-def test_what_only_the_place_of_use_knows_is_no_fault_elsewhere() -> None:
+def test_what_only_the_place_of_use_knows_is_no_error_elsewhere() -> None:
     found = load_text(USED_ELSEWHERE, "c.yaml", environment=UNKNOWN_ENVIRONMENT)
     assert [rule.name for rule in found.rules] == ["b", "c"]
     with pytest.raises(ConfigurationError) as caught:
         load_text(USED_ELSEWHERE, "c.yaml", environment={})
-    assert [fault.line for fault in caught.value.faults] == [3, 3, 3, 3, 5, 6]
+    assert [diagnostic.line for diagnostic in caught.value.diagnostics] == [3, 3, 3, 3, 5, 6]
 
 
 @pytest.mark.parametrize("line", ["  b: x.example/B", "  'b:v1,': x.example/b", "  b: b"])
-def test_what_is_wrong_everywhere_is_a_fault_elsewhere_too(line: str) -> None:
+def test_what_is_wrong_everywhere_is_an_error_elsewhere_too(line: str) -> None:
     with pytest.raises(ConfigurationError, match="stored:2: "):
         load_text(f"images:\n{line}\n", "stored", environment=UNKNOWN_ENVIRONMENT)

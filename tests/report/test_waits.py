@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cli.terminal.progress import LineProgress, LiveProgress, NoProgress
 from imageferry.report.outcomes import Outcomes
-from imageferry.report.waits import THE_SAME, WORTH_TELLING, Wait, Waits
+from imageferry.report.waits import RENEWAL_LIMIT, SHORTEST_REPORTED, Wait, Waits
 
 WHY = "its request limit is reached"
 
@@ -33,7 +33,7 @@ def test_each_wait_is_told_once(clock: list[float]) -> None:
     assert [wait.registry for wait in told] == ["quay.io", "docker.io"]
     waits.add("quay.io", 30, "it answers 503")
     assert str(told[-1]).endswith("it answers 503")
-    clock[0] += 30 + THE_SAME + 1
+    clock[0] += 30 + RENEWAL_LIMIT + 1
     waits.add("quay.io", 30, "it answers 503")
     assert len(told) == 4
     waits.clear("quay.io")
@@ -44,7 +44,7 @@ def test_each_wait_is_told_once(clock: list[float]) -> None:
 def test_what_is_short_is_not_told(clock: list[float]) -> None:
     waits, told = Waits(), list[Wait]()
     waits.listeners.append(told.append)
-    waits.add("quay.io", WORTH_TELLING - 0.1, WHY)
+    waits.add("quay.io", SHORTEST_REPORTED - 0.1, WHY)
     assert (told, list(waits.now())) == ([], [])
 
 

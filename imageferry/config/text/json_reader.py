@@ -1,4 +1,4 @@
-"""JSON to plain values with their places."""
+"""JSON to plain values with their positions (RFC 8259)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from bisect import bisect_right
 from typing import Any
 
-from imageferry.config.diagnostics import ConfigurationError, Diagnostic
+from imageferry.config.diagnostics import ConfigurationError
 from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -18,7 +18,7 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 def syntax_error(text: str) -> json.JSONDecodeError | None:
-    """Give what keeps a text from being JSON, or None when it is."""
+    """Return the syntax error of a text, or None if it is JSON."""
     try:
         json.loads(text, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
@@ -28,12 +28,12 @@ def syntax_error(text: str) -> json.JSONDecodeError | None:
     return None
 
 
-def explain(error: json.JSONDecodeError, name: str, is_yaml: bool) -> Diagnostic:
-    """Tell a syntax error in JSON's words, with what was probably meant."""
+def explain(error: json.JSONDecodeError, name: str, is_yaml: bool) -> ConfigurationError:
+    """Return a syntax error as one of the configuration, with what was probably meant."""
     hint = _hint(error)
     if is_yaml:
         hint = "; it looks like YAML: give the file a name that ends in .yaml"
-    return Diagnostic(name, error.lineno, error.colno, "", f"is not JSON: {error.msg}{hint}")
+    return ConfigurationError.of(name, f"is not JSON: {error.msg}{hint}", error.lineno, error.colno)
 
 
 def _hint(error: json.JSONDecodeError) -> str:
@@ -50,14 +50,14 @@ def _hint(error: json.JSONDecodeError) -> str:
 
 
 def read(text: str, name: str) -> Document:
-    """Read a text that is JSON (see ``syntax_error``)."""
+    """Parse a text that is JSON (see ``syntax_error``). Raises ``ConfigurationError`` if it is nested too deep."""
     reader = _Reader(text, Document(name), [found.end() for found in re.finditer("\n", text)])
     reader.document.value, _ = reader.value(_skip(text, 0), ())
     return reader.document
 
 
 class _Reader:
-    """Walks valid JSON once, noting each key's and value's place."""
+    """Walks valid JSON once, recording the position of each key and value."""
 
     def __init__(self, text: str, document: Document, breaks: list[int]) -> None:
         self.document = document
@@ -65,11 +65,10 @@ class _Reader:
         self._breaks = breaks
 
     def value(self, position: int, path: KeyPath) -> tuple[Any, int]:
-        """Read the value that begins at ``position``; give it and where it ends."""
-        self.document.values[path] = self._mark(position)
+        """Parse the value that begins at offset ``position``; return it and the offset after it."""
+        self.document.values[path] = self._position_of(position)
         if len(path) > DEPTH_LIMIT:
-            mark = self._mark(position)
-            raise ConfigurationError([Diagnostic(self.document.name, *mark, "", "is nested too deep")])
+            raise ConfigurationError.of(self.document.name, "is nested too deep", *self._position_of(position))
         match self._text[position]:
             case "{":
                 return self._mapping(position, path)
@@ -85,17 +84,17 @@ class _Reader:
         found: dict[str, Any] = {}
         position = _skip(self._text, position + 1)
         while self._text[position] != "}":
-            mark = self._mark(position)
+            key_position = self._position_of(position)
             key, position = self._string(position, path)
             colon = _skip(self._text, position)
             inner = (*path, key)
             start = _skip(self._text, colon + 1)
             if key in found:
                 first = self.document.keys[inner]
-                self.document.report_at(mark, inner, f"is given twice: it stands on line {first.line} too")
-                _, position = self._aside().value(start, inner)
+                self.document.report_at(key_position, inner, f"is given twice: it stands on line {first.line} too")
+                _, position = self._scratch_reader().value(start, inner)
             else:
-                self.document.keys[inner] = mark
+                self.document.keys[inner] = key_position
                 found[key], position = self.value(start, inner)
             position = self._next(position)
         return found, position + 1
@@ -115,21 +114,23 @@ class _Reader:
             return token[1:-1], end
         value: str = json.loads(token)
         if _SURROGATE.search(value):
-            self.document.report_at(self._mark(position), path, r"an escape \ud800 to \udfff without its other half")
+            self.document.report_at(
+                self._position_of(position), path, r"an escape \ud800 to \udfff without its other half"
+            )
             self.document.broken = True
         return value, end
 
-    def _aside(self) -> _Reader:
-        """A reader whose finds are not kept: for the value of a key given twice."""
+    def _scratch_reader(self) -> _Reader:
+        """Return a reader whose result is dropped: for the value of a key given twice."""
         return _Reader(self._text, Document(self.document.name), self._breaks)
 
     def _next(self, position: int) -> int:
         position = _skip(self._text, position)
         return _skip(self._text, position + 1) if self._text[position] == "," else position
 
-    def _mark(self, position: int) -> Position:
-        line = bisect_right(self._breaks, position)
-        return Position(line + 1, position - (self._breaks[line - 1] if line else 0) + 1)
+    def _position_of(self, offset: int) -> Position:
+        line = bisect_right(self._breaks, offset)
+        return Position(line + 1, offset - (self._breaks[line - 1] if line else 0) + 1)
 
 
 def _skip(text: str, position: int) -> int:

@@ -1,4 +1,4 @@
-"""YAML (1.2, the core schema) to plain values with their places."""
+"""YAML (1.2, the core schema) to plain values with their positions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from imageferry.config.diagnostics import ConfigurationError, Diagnostic
+from imageferry.config.diagnostics import ConfigurationError
 from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     FastestLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-#: How many nodes aliases may repeat: enough for shared credentials, a bound for a bomb.
+# How many nodes aliases may repeat: enough for shared credentials, a bound for a bomb.
 REPEATS_LIMIT = 100_000
 
 _PLAIN = "!plain"
@@ -43,24 +43,24 @@ class _Loader(FastestLoader):
     """Composes nodes, and leaves scalars as text: PyYAML would read ``yes``, ``22:30`` by YAML 1.1."""
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
-        """Give a scalar without quotes or tag a tag of its own, everything else that of its kind."""
+        """Return a tag of its own for a scalar without quotes or tag, that of its kind for everything else."""
         if kind is yaml.ScalarNode:
             return _PLAIN if implicit[0] else _STR
         return "tag:yaml.org,2002:seq" if kind is yaml.SequenceNode else "tag:yaml.org,2002:map"
 
 
 def read(text: str, name: str) -> Document:
-    """Read YAML; raises ``ConfigurationError`` for a syntax error, an empty file and a bomb of aliases."""
+    """Parse YAML; raises ``ConfigurationError`` for a syntax error, an empty file and a bomb of aliases."""
     node = _compose(text, name)
     if node is None:
-        raise ConfigurationError([Diagnostic(name, 0, 0, "", "is empty: expected at least images")])
+        raise ConfigurationError.of(name, "is empty: expected at least images")
     reader = _Reader(name)
     reader.document.value = reader.value(node, ())
     return reader.document
 
 
 def is_block_mapping(text: str) -> bool:
-    """Whether a text is YAML of the kind that is never JSON: ``key: value`` without braces."""
+    """Return whether a text is YAML of the kind that is never JSON: ``key: value`` without braces."""
     try:
         node = yaml.compose(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError):
@@ -74,14 +74,14 @@ def _compose(text: str, name: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigurationError([Diagnostic(name, line, column, "", _words(error))]) from None
+        raise ConfigurationError.of(name, _describe(error), line, column) from None
     except (yaml.YAMLError, RecursionError):
-        raise ConfigurationError([Diagnostic(name, 0, 0, "", "is not YAML, or is nested too deep")]) from None
+        raise ConfigurationError.of(name, "is not YAML, or is nested too deep") from None
     return node
 
 
-def _words(error: yaml.MarkedYAMLError) -> str:
-    """Say what the parser found without repeating a word of the file: it may be a password."""
+def _describe(error: yaml.MarkedYAMLError) -> str:
+    """Return what the parser found without repeating a word of the file: it may be a password."""
     problem = error.problem or "cannot be read"
     if "undefined alias" in problem:
         return "an alias (*) to nothing: text that begins with * needs quotes"
@@ -98,7 +98,7 @@ def _words(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Reader:
-    """Walks a graph of nodes, noting each key's and value's place."""
+    """Walks a graph of nodes, recording the position of each key and value."""
 
     def __init__(self, name: str) -> None:
         self.document = Document(name)
@@ -107,9 +107,9 @@ class _Reader:
         self._repeats = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """Turn a node to a plain value."""
+        """Return a node as a plain value. Raises ``ConfigurationError`` for a bomb of aliases and too deep nesting."""
         self._bound(node, path)
-        self.document.values[path] = _mark(node)
+        self.document.values[path] = _position_of(node)
         if not isinstance(node, _KNOWN.get(node.tag, ())):
             problem = "has a tag (!), which is not allowed here: text that begins with ! needs quotes"
             self._refuse(node, path, problem)
@@ -129,12 +129,12 @@ class _Reader:
         found = {}
         for key, (key_node, value_node) in self._pairs(node, path).items():
             inner = (*path, key)
-            self.document.keys[inner] = _mark(key_node)
+            self.document.keys[inner] = _position_of(key_node)
             found[key] = self.value(value_node, inner)
         return found
 
     def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Give a mapping's own keys and those it merges (``<<``), which the own ones override."""
+        """Return a mapping's own keys and those it merges (``<<``), which the own ones override."""
         own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key, value in node.value:
@@ -145,9 +145,9 @@ class _Reader:
             elif key.tag not in (_PLAIN, _STR):
                 self._refuse(key, path, "a key here is no text: expected a name, without a tag (!)")
             elif key.value in own:
-                first = _mark(own[key.value][0])
+                first = _position_of(own[key.value][0])
                 problem = f"is given twice: it stands on line {first.line} too"
-                self.document.report_at(_mark(key), (*path, key.value), problem)
+                self.document.report_at(_position_of(key), (*path, key.value), problem)
             else:
                 own[key.value] = (key, value)
         return {**{name: pair for name, pair in merged.items() if name not in own}, **own}
@@ -170,23 +170,23 @@ class _Reader:
     def _bound(self, node: yaml.Node, path: KeyPath) -> None:
         """Stop where aliases go in a circle, or repeat so much that the values would not fit in memory."""
         if id(node) in self._open:
-            raise self._stop(node, "an alias (*) stands inside what it names")
+            raise self._error(node, "an alias (*) stands inside what it names")
         if len(path) > DEPTH_LIMIT or len(self._open) > 2 * DEPTH_LIMIT:
-            raise self._stop(node, "is nested too deep")
+            raise self._error(node, "is nested too deep")
         self._repeats += id(node) in self._seen
         self._seen.add(id(node))
         if self._repeats > REPEATS_LIMIT:
-            raise self._stop(node, f"aliases (*) repeat more than {REPEATS_LIMIT} values")
+            raise self._error(node, f"aliases (*) repeat more than {REPEATS_LIMIT} values")
 
-    def _stop(self, node: yaml.Node, problem: str) -> ConfigurationError:
-        return ConfigurationError([Diagnostic(self.document.name, *_mark(node), "", problem)])
+    def _error(self, node: yaml.Node, problem: str) -> ConfigurationError:
+        return ConfigurationError.of(self.document.name, problem, *_position_of(node))
 
     def _refuse(self, node: yaml.Node, path: KeyPath, problem: str) -> None:
-        self.document.report_at(_mark(node), path, problem)
+        self.document.report_at(_position_of(node), path, problem)
         self.document.broken = True
 
 
-def _mark(node: yaml.Node) -> Position:
+def _position_of(node: yaml.Node) -> Position:
     return Position(node.start_mark.line + 1, node.start_mark.column + 1)
 
 

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 
 from imageferry.report.by_rule import RuleStats
-from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Totals
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status, Totals
 from orchestration.artifacts.rule_history import artifact_key, history_row, publish_rule_history
 
 RULES = ["quay.io/a/app", "quay.io/a/app:v1,v2", "quay.io/a/app:/^v1|v2$/", "quay.io/a-app", "x" * 300, "/", "é"]
@@ -22,7 +22,7 @@ def test_a_row_has_the_figures_of_a_run() -> None:
     failed = ImageOutcome("quay.io/a:v2", "b.example/a:v2", Outcome.FAILED, error="it is not there")
     figures = RuleStats("quay.io/a", copied=2, up_to_date=1_200, bytes=5_000_000, seconds=3.2, failures=[failed])
     started = datetime(2026, 1, 5, 2, 0, 3, tzinfo=UTC)
-    report = Report(started=started, seconds=9.0, status="failed", totals=Totals(), images=[failed])
+    report = Report(started=started, seconds=9.0, status=Status.FAILED, totals=Totals(), images=[failed])
     assert history_row(report, figures) == {
         "run": "2026-01-05 02:00",
         "copied": "2",
@@ -36,7 +36,7 @@ def test_a_row_has_the_figures_of_a_run() -> None:
 
 
 async def test_rules_that_are_up_to_date_cost_no_request() -> None:
-    report = Report(started=datetime.now(UTC), seconds=9.0, status="completed", totals=Totals(), images=[])
+    report = Report(started=datetime.now(UTC), seconds=9.0, status=Status.COMPLETED, totals=Totals(), images=[])
     idle = [RuleStats(f"quay.io/a{number}", up_to_date=20, skipped=1) for number in range(500)]
     # There is no server: a request would fail.
     await publish_rule_history(report, idle, {})

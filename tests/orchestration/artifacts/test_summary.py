@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from imageferry.report.by_rule import RuleStats
-from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Totals
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status, Totals
 from orchestration.artifacts.summary import BAR, FAILURES_LISTED, format_bar, format_headline, format_summary
 
 
@@ -16,7 +16,7 @@ def report(*images: ImageOutcome, **totals: int) -> Report:
     return Report(
         started=datetime.now(UTC),
         seconds=1.5,
-        status="failed",
+        status=Status.FAILED,
         totals=Totals(failed=count, **totals),
         images=list(images),
     )

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Totals
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status, Totals
 from orchestration.workers.outcome_pages import IMAGES_PER_PAGE, TYPE, read_outcomes, split_into_pages
 
 
@@ -26,7 +26,7 @@ async def test_ten_thousand_images_come_back_as_they_were_told_or_not_at_all() -
         for n in range(10 * IMAGES_PER_PAGE + 1)
     ]
     totals = Totals(copied=5001, failed=5000, bytes_read=7, blobs_mounted=3)
-    report = Report(started=datetime.now(UTC), seconds=1, status="failed", totals=totals, images=images)
+    report = Report(started=datetime.now(UTC), seconds=1, status=Status.FAILED, totals=totals, images=images)
     told = [page.model_dump_json() for page in split_into_pages(report)]
     assert len(told) == 11
     assert max(map(len, told)) < 400_000

@@ -1,4 +1,4 @@
-"""What docker's and podman's files and their helpers know."""
+"""Credentials from docker's and podman's files and from their helpers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from imageferry.credentials import docker
-from imageferry.credentials.docker import CredentialHelperError, DockerCredentials
+from imageferry.credentials import credential_helper
+from imageferry.credentials.credential_helper import CredentialHelperError
+from imageferry.credentials.docker_config import DockerCredentials
 from imageferry.model import RegistryAccess
 
 SECRET = "hunter2"
@@ -65,18 +66,18 @@ def home(tmp_path: Path) -> Home:
 
 
 class TestFiles:
-    async def test_none(self, home: Home) -> None:
+    async def test_without_files_nothing_is_known(self, home: Home) -> None:
         assert await home.known("quay.io") is None
         assert await DockerCredentials({}).access_to("quay.io", "a") is None
 
     @pytest.mark.parametrize(
         "content", ["", "{", "[]", "null", '{"auths": []}', '{"auths": {"quay.io": 1}}', "[" * 9999]
     )
-    async def test_one_that_cannot_be_read_is_passed_over(self, home: Home, content: str) -> None:
+    async def test_a_file_that_cannot_be_read_is_skipped(self, home: Home, content: str) -> None:
         home.config(content)
         assert await home.known("quay.io") is None
 
-    async def test_where_they_are(self, home: Home) -> None:
+    async def test_the_files_in_their_order_of_precedence(self, home: Home) -> None:
         runtime, named = home.folder / "run", home.folder / "named.json"
         home.environment["XDG_RUNTIME_DIR"] = str(runtime)
         home.config({"auths": {"quay.io": basic("podman", "p")}}, "run/containers/auth.json")
@@ -90,7 +91,7 @@ class TestFiles:
         home.environment["REGISTRY_AUTH_FILE"] = str(named)
         assert await home.known("quay.io") == ("named", "p", None)
 
-    async def test_what_one_does_not_know_the_next_does(self, home: Home) -> None:
+    async def test_the_next_file_is_asked_for_what_one_does_not_know(self, home: Home) -> None:
         home.environment["XDG_RUNTIME_DIR"] = str(home.folder)
         home.config({"auths": {"quay.io": {}}})
         home.config({"auths": {"quay.io": basic("u", "p")}}, "containers/auth.json")
@@ -112,12 +113,12 @@ class TestEntries:
             ({}, None),
         ],
     )
-    async def test_what_it_holds(self, home: Home, entry: Any, known: Any) -> None:
+    async def test_the_forms_of_an_entry(self, home: Home, entry: Any, known: Any) -> None:
         home.config({"auths": {"quay.io": entry}})
         assert await home.known("quay.io") == known
 
     @pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "registry-1.docker.io"])
-    async def test_docker_hub(self, home: Home, key: str) -> None:
+    async def test_docker_hub_by_any_of_its_names(self, home: Home, key: str) -> None:
         home.config({"auths": {key: basic("u", "p")}})
         assert await home.known("docker.io", "library/nginx") == ("u", "p", None)
 
@@ -135,7 +136,7 @@ class TestEntries:
 
 
 class TestHelpers:
-    async def test_the_registrys_own(self, home: Home) -> None:
+    async def test_the_registrys_own_helper_is_asked_first(self, home: Home) -> None:
         home.config(
             {
                 "credHelpers": {"x.example": "own"},
@@ -155,7 +156,9 @@ class TestHelpers:
             ("x.example", "other.example", "x.example"),
         ],
     )
-    async def test_the_store_for_all(self, home: Home, registry: str, key: str, asked: str) -> None:
+    async def test_the_store_is_asked_under_dockers_name_of_the_registry(
+        self, home: Home, registry: str, key: str, asked: str
+    ) -> None:
         home.config({"auths": {key: {}}, "credsStore": "all"})
         home.helper("all", {"ServerURL": "s", "Username": "u", "Secret": SECRET})
         assert await home.known(registry) == ("u", SECRET, None)
@@ -170,12 +173,12 @@ class TestHelpers:
         home.helper("own", "credentials not found in native keychain", status=1)
         assert await home.known("x.example") == ("a", "b", None)
 
-    async def test_an_identity_token(self, home: Home) -> None:
+    async def test_a_helper_that_has_an_identity_token(self, home: Home) -> None:
         home.config({"credsStore": "all"})
         home.helper("all", {"Username": "<token>", "Secret": SECRET})
         assert await home.known("x.example") == (None, None, SECRET)
 
-    async def test_one_that_knows_nothing(self, home: Home) -> None:
+    async def test_a_helper_that_knows_nothing(self, home: Home) -> None:
         home.config({"credsStore": "all"})
         home.helper("all", "credentials not found in native keychain", status=1)
         assert await home.known("x.example") is None
@@ -191,23 +194,23 @@ class TestHelpers:
             ({"Secret": SECRET}, 0, "answered what is no Username and Secret"),
         ],
     )
-    async def test_one_that_fails(self, home: Home, answer: Any, status: int, words: str) -> None:
+    async def test_a_helper_that_fails(self, home: Home, answer: Any, status: int, words: str) -> None:
         home.config({"credHelpers": {"x.example": "own"}})
         home.helper("own", answer, status)
         told = await failure(home)
         assert told.startswith("credential helper docker-credential-own for x.example: ")
         assert words in told
 
-    async def test_one_that_does_not_read(self, home: Home) -> None:
+    async def test_a_helper_that_does_not_read_its_input(self, home: Home) -> None:
         home.config({"credsStore": "deaf"})
         home.script("deaf", "exec 0<&-\nexit 4")
         assert "ended with status 4" in await failure(home)
 
-    async def test_one_that_is_missing(self, home: Home) -> None:
+    async def test_a_helper_that_is_not_installed(self, home: Home) -> None:
         home.config({"credsStore": "desktop"})
         assert "docker-credential-desktop for x.example: is not on the PATH" in await failure(home)
 
-    async def test_one_that_cannot_be_run(self, home: Home) -> None:
+    async def test_a_helper_that_cannot_be_run(self, home: Home) -> None:
         home.config({"credsStore": "text"})
         path = home.bin / "docker-credential-text"
         path.write_bytes(b"\x7fELF")
@@ -215,12 +218,12 @@ class TestHelpers:
         assert "cannot be run" in await failure(home)
 
     @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "-x", "a\0"])
-    async def test_a_name_that_is_a_path(self, home: Home, name: str) -> None:
+    async def test_a_helper_whose_name_is_a_path_is_not_run(self, home: Home, name: str) -> None:
         home.config({"credsStore": name})
         assert "is not the name of a helper" in await failure(home)
 
-    async def test_one_that_never_answers(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(docker, "HELPER_TIME_LIMIT", 0.3)
+    async def test_a_helper_that_never_answers(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(credential_helper, "HELPER_TIME_LIMIT", 0.3)
         home.config({"credsStore": "slow"})
         home.script("slow", "sleep 20 &\nwait")
         begun = time.monotonic()

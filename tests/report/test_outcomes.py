@@ -1,0 +1,60 @@
+"""The totals of a run, and its report as it is written to a file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imageferry.report.by_rule import RuleStats
+from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes, Status, Totals
+
+
+def image(outcome: Outcome, number: int = 1) -> ImageOutcome:
+    return ImageOutcome(f"a.example/x:v{number}", f"b.example/x:v{number}", outcome)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_each_outcome_is_counted_under_its_name(outcome: Outcome) -> None:
+    totals, stats = Totals(), RuleStats("a.example/x")
+    for _ in range(2):
+        totals.count(outcome)
+        stats.add(image(outcome))
+    assert totals == Totals.model_validate({outcome.value: 2})
+    assert {each: getattr(stats, each) for each in Outcome} == {each: 2 * (each is outcome) for each in Outcome}
+    assert stats.images == 2
+
+
+def test_a_transfer_adds_bytes_and_blobs_and_no_images() -> None:
+    totals = Totals(copied=1, bytes_read=10, blobs_mounted=1)
+    other = Totals(copied=5, failed=1, bytes_read=1, bytes_written=2, blobs_copied=3, blobs_mounted=4, blobs_present=5)
+    totals.add_transfer(other)
+    assert totals == Totals(copied=1, bytes_read=11, bytes_written=2, blobs_copied=3, blobs_mounted=5, blobs_present=5)
+
+
+def test_the_status_follows_from_the_failures_unless_it_is_given() -> None:
+    outcomes = Outcomes()
+    assert outcomes.report().status is Status.COMPLETED
+    outcomes.add(image(Outcome.FAILED))
+    assert outcomes.report().status is Status.FAILED
+    assert outcomes.report(Status.CANCELLED).status is Status.CANCELLED
+
+
+def test_the_report_as_json() -> None:
+    outcomes = Outcomes()
+    outcomes.add(image(Outcome.COPIED))
+    outcomes.retry_platforms["a", "b"] = ["linux/amd64"]
+    found = json.loads(outcomes.report(run_id="f1d0").to_json())
+    assert list(found) == ["flow_run_id", "started", "seconds", "status", "totals", "images"]
+    assert (found["flow_run_id"], found["status"], found["totals"]["copied"]) == ("f1d0", "completed", 1)
+    assert found["images"][0]["outcome"] == "copied"
+    assert json.loads(outcomes.report().to_json())["flow_run_id"] is None
+
+
+def test_listeners_are_called_with_each_outcome() -> None:
+    outcomes, heard = Outcomes(), list[ImageOutcome]()
+    outcomes.listeners.append(heard.append)
+    outcomes.add(image(Outcome.COPIED))
+    outcomes.add(image(Outcome.FAILED, 2))
+    assert heard == outcomes.images
+    assert outcomes.failures == heard[1:]
