@@ -23,7 +23,7 @@ from benchmarks.storage import Stored
 from benchmarks.tools.imageferry import PrefectSide
 from benchmarks.tools.tool import Tool
 from benchmarks.works import Work
-from testkit.registries.distribution import MissingProgram
+from testkit.processes import MissingProgram
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

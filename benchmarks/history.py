@@ -24,7 +24,7 @@ from benchmarks.growth import Measured, Series, table
 from benchmarks.nightly import Mirror, Night
 from testkit.prefect.programs import Programs
 from testkit.prefect.server import running_server
-from testkit.registries.distribution import MissingProgram
+from testkit.processes import MissingProgram
 
 #: Seconds in which a server must have written, or deleted, what it has to.
 LIMIT = 600

@@ -15,7 +15,8 @@ from typing import Any
 from demo.images import Pushed, fill
 from demo.runs import RunError, sync
 from testkit.images.push import request
-from testkit.registries.distribution import DistributionRegistry, MissingProgram, program
+from testkit.processes import MissingProgram, program
+from testkit.registries.distribution import DistributionRegistry
 from testkit.registries.inprocess import FakeRegistry
 
 FOLDER = Path(".demo")

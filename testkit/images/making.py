@@ -10,7 +10,7 @@ from pathlib import Path
 from testkit.images.documents import DOCKER_MANIFEST, OCI_MANIFEST, index_manifest
 from testkit.images.push import Auth, push_raw
 from testkit.images.skopeo import skopeo_copy
-from testkit.registries.distribution import program
+from testkit.processes import program
 
 
 @dataclass(frozen=True)

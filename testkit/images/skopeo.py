@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from testkit.images.push import Auth
-from testkit.registries.distribution import program
+from testkit.processes import program
 
 
 def run_skopeo(*arguments: str) -> bytes:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import asyncpg  # type: ignore[import-untyped] # Prefect brings it
 
-from testkit.registries.distribution import MissingProgram, free_port
+from testkit.processes import MissingProgram, free_port
 
 #: Seconds in which it must answer once it was started.
 START_LIMIT = 30

@@ -16,29 +16,29 @@ from testkit.registries.uploads import Uploads
 class FakeRegistry(Host):
     """The whole protocol over a storage in memory.
 
-    `habits` are its lasting ways, `rules` what happens to single requests, `auth` whom it lets in. Several
+    `quirks` are its lasting ways, `rules` what happens to single requests, `auth` whom it lets in. Several
     may share one storage: one that takes the uploads of another, or that serves its blobs.
     """
 
     def __init__(
         self,
-        habits: Quirks | None = None,
+        quirks: Quirks | None = None,
         auth: Auth | None = None,
         storage: Storage | None = None,
         address: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(address, tls)
-        self.habits = habits or Quirks()
+        self.quirks = quirks or Quirks()
         self.auth = auth
         self.storage = storage or Storage()
-        self._manifests = Manifests(self.storage, self.habits)
-        self._blobs = Blobs(self.storage, self.habits)
-        self._uploads = Uploads(self.storage, self.habits)
+        self._manifests = Manifests(self.storage, self.quirks)
+        self._blobs = Blobs(self.storage, self.quirks)
+        self._uploads = Uploads(self.storage, self.quirks)
 
     async def answer(self, call: Call) -> Reply:
         """Answer as the protocol has it."""
-        if self.habits.refuse_authorization and call.header("authorization"):
+        if self.quirks.refuse_authorization and call.header("authorization"):
             return error(400, "INVALID_ARGUMENT", "only one auth mechanism allowed")
         if call.kind == "token":
             return error(404, "UNSUPPORTED") if self.auth is None else await self.auth.token(call)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 
-from testkit.registries.distribution import program
+from testkit.processes import program
 
 ARGUMENTS = (
     "--headless=new",

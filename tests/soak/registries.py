@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testkit.processes import MissingProgram
 from testkit.registries.auth import Bearer
-from testkit.registries.distribution import Distribution3, DistributionRegistry, MissingProgram
+from testkit.registries.distribution import Distribution3, DistributionRegistry
 from testkit.registries.inprocess import FakeRegistry
 from testkit.registries.server import Host
 from tests.soak.faulty_proxy import FaultyProxy
@@ -100,7 +101,7 @@ def running(site: Site, folder: Path) -> Iterator[Place]:
     auth = Expiring({USER: PASSWORD}) if site.tokens else None
     with ExitStack() as stack:
         if site.kind == IN_PROCESS:
-            fake = stack.enter_context(FakeRegistry(site.habits, auth))
+            fake = stack.enter_context(FakeRegistry(site.quirks, auth))
             place = Place(fake, MemoryStore(fake.storage), auth)
         else:
             registry = DistributionRegistry if site.kind == DISTRIBUTION_2 else Distribution3
