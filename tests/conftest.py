@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from testkit.images.making import ImageMaker
 from testkit.processes import AbsentVersion, MissingProgram
@@ -17,8 +17,8 @@ from tests import tiers
 
 pytest_plugins = ["tests.prefect_fixtures"]
 
-# Fewer examples, for `make quick`: pytest --hypothesis-profile=dev
-settings.register_profile("dev", max_examples=10)
+# Fewer examples, for `make quick`: pytest --hypothesis-profile=dev. Of so few a slow one is no sign of a slow strategy.
+settings.register_profile("dev", max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 
 
 # First, so that `-m` finds the marks.

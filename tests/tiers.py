@@ -27,13 +27,28 @@ FIXTURES = {
     "slow": {"without_prefect"},
 }
 
-# Folders, files and single tests, each with its markers.
+# Folders, files, classes and single tests, each with its markers.
 TESTS = {
     "tests/browser": ("browser", "prefect", "registry", "slow"),
     "tests/cli/test_command.py::test_a_first_run_anywhere_needs_no_set_up": ("prefect",),
+    "tests/config/test_document.py::test_the_parser_in_python_says_the_same": ("slow",),
+    "tests/config/test_rules.py::test_ten_thousand_rules_are_as_many_rules": ("slow",),
+    "tests/copy/test_breaking.py::test_a_destination_that_stands_still_drops_out": ("slow",),
+    "tests/copy/test_limits.py::test_500_tags_at_a_registry_that_is_away": ("slow",),
+    "tests/copy/test_limits.py::test_a_blob_may_take_longer_than_any_time_out": ("slow",),
+    "tests/copy/test_limits.py::test_a_slow_lane_is_no_stall": ("slow",),
     "tests/copy/test_memory.py": ("slow",),
+    "tests/copy/test_order.py::test_a_source_waits_for_a_destination_that_is_slow": ("slow",),
+    "tests/copy/test_reader.py::test_the_bytes_are_the_blobs_or_it_is_told": ("slow",),
+    "tests/copy/test_recovery.py": ("slow",),
+    "tests/copy/test_requests.py::test_small_blobs_are_looked_for_in_nothing_until_it_is_known_to_be_nothing": (
+        "slow",
+    ),
     "tests/deployments/test_postgres.py": ("prefect",),
+    "tests/orchestration/blocks/test_block_types.py::test_a_server_that_does_not_answer_is_told": ("slow",),
     "tests/orchestration/server/test_server_lost.py": ("prefect",),
+    "tests/registry/test_any_answer.py": ("slow",),
+    "tests/registry/test_raw_answers.py::test_any_bytes": ("slow",),
     "tests/soak/test_soak.py::test_a_seed_ends_as_it_must": ("registry", "slow"),
     "tests/soak/test_soak.py::test_a_copy_that_is_killed_is_finished_by_the_next_run": ("prefect", "registry", "slow"),
     "tests/testkit/test_inprocess.py::test_its_images_are_images_to_skopeo": ("registry",),

@@ -41,6 +41,7 @@ class ImageMaker:
         name: str,
         layers: tuple[bytes, ...] = (b"hello",),
         platform: str = "linux/amd64",
+        *,
         docker: bool = False,
     ) -> MadeImage:
         """Make an image with a layer for each of the contents. Equal contents make equal layers."""
@@ -49,7 +50,7 @@ class ImageMaker:
             self._made[key] = self._as_docker(self.image(*key[:3])) if docker else self._make(*key[:3])
         return self._made[key]
 
-    def pair(self, name: str = "pair", docker: bool = False) -> tuple[MadeImage, MadeImage]:
+    def pair(self, name: str = "pair", *, docker: bool = False) -> tuple[MadeImage, MadeImage]:
         """Make two images that share their first layer."""
         shared = b"shared by two" * 1000
         return (
@@ -69,6 +70,7 @@ class ImageMaker:
         repository: str,
         tag: str | None,
         platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7"),
+        *,
         docker: bool = False,
         auth: Auth | None = None,
     ) -> str:
@@ -76,10 +78,10 @@ class ImageMaker:
         children = []
         for platform in platforms:
             contents = (b"the same everywhere", f"for {platform}".encode())
-            image = self.image("platform", contents, platform, docker)
+            image = self.image("platform", contents, platform, docker=docker)
             self.push(image, host, repository, None, auth)
             children.append((image.media_type, image.manifest, image.digest, platform))
-        index = index_manifest(list(children), docker)
+        index = index_manifest(list(children), docker=docker)
         return push_raw(host, repository, tag, index.data, index.media_type, auth)
 
     def _make(self, name: str, layers: tuple[bytes, ...], platform: str) -> MadeImage:

@@ -33,7 +33,7 @@ class PrefectApi:
         """Give the flow runs that a flow run has started."""
         return self._filter("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [identity]}}})
 
-    def task_runs(self, identity: str, placeholders: bool = False) -> list[dict[str, Any]]:
+    def task_runs(self, identity: str, *, placeholders: bool = False) -> list[dict[str, Any]]:
         """Give the task runs of a flow run and its subflows, with Prefect's placeholders where asked for."""
         ids = [identity, *(run["id"] for run in self.subflows(identity))]
         found: list[dict[str, Any]] = []

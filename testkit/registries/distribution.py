@@ -56,6 +56,7 @@ class DistributionRegistry:
         folder: Path,
         username: str | None = None,
         password: str | None = None,
+        *,
         tls: bool = False,
         client_certificates: bool = False,
     ) -> None:

@@ -81,18 +81,19 @@ class FakeRegistry(Host):
         tag: str | None,
         layers: list[bytes | Layer] | None = None,
         platform: str = "linux/amd64",
+        *,
         docker: bool = False,
     ) -> str:
         """Put an image there with its config and layers, and give its digest. A layer may be mere bytes."""
         document = image_manifest(
-            layers if layers is not None else [b"layer of " + repository.encode()], platform, docker
+            layers if layers is not None else [b"layer of " + repository.encode()], platform, docker=docker
         )
         for blob in document.blobs:
             self.add_blob(repository, blob)
         return self.add_manifest(repository, tag, document.data, document.media_type)
 
     def index(
-        self, repository: str, tag: str | None, children: dict[str, str] | list[str], docker: bool = False
+        self, repository: str, tag: str | None, children: dict[str, str] | list[str], *, docker: bool = False
     ) -> str:
         """Put an index there over manifests that are there, and give its digest.
 
@@ -101,7 +102,7 @@ class FakeRegistry(Host):
         pairs = list(children.items()) if isinstance(children, dict) else [(None, digest) for digest in children]
         held = self.storage.repository(repository).manifests
         entries = [(held[digest].media_type, held[digest].data, digest, platform) for platform, digest in pairs]
-        document = index_manifest(entries, docker)
+        document = index_manifest(entries, docker=docker)
         return self.add_manifest(repository, tag, document.data, document.media_type)
 
     def tag(self, repository: str, tag: str, reference: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from testkit.processes import program
 
@@ -115,7 +116,7 @@ class Person:
             try:
                 with self.page.expect_request(lambda request: "/create_flow_run" in request.url, timeout=LOOK) as asked:
                     self.submits()
-            except TimeoutError:
+            except PlaywrightTimeout:
                 continue
             answer = asked.value.response()
             if answer is not None and answer.ok:
@@ -161,7 +162,7 @@ class Person:
         for _ in range(TRIES):
             try:
                 self.page.get_by_text(text).first.wait_for(timeout=LOOK)
-            except TimeoutError:
+            except PlaywrightTimeout:
                 self.page.reload()
             else:
                 return
