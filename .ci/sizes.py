@@ -2,9 +2,8 @@
 
     python .ci/sizes.py [FOLDER ...]
 
-Prints what is wrong, one a line, and ends with 1 if anything is. A function's length is that of its lines from the
-first decorator to the end, without its docstring and without those of the functions in it, which are counted by
-themselves.
+Prints what is wrong, one a line, and ends with 1 if anything is. A function's lines are all from the first decorator to
+the end.
 """
 
 import ast
@@ -43,23 +42,8 @@ def check(file: Path) -> Iterator[str]:
 
 
 def _length(function: Function) -> int:
-    return len(_lines(function) - _docstring(function) - {line for each in _inner(function) for line in _lines(each)})
-
-
-def _lines(function: Function) -> set[int]:
     first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
-    return set(range(first, (function.end_lineno or first) + 1))
-
-
-def _docstring(function: Function) -> set[int]:
-    first = function.body[0]
-    if ast.get_docstring(function) is None:
-        return set()
-    return set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
-
-
-def _inner(function: Function) -> Iterator[Function]:
-    return (node for node in ast.walk(function) if node is not function and isinstance(node, Function))
+    return (function.end_lineno or first) - first + 1
 
 
 if __name__ == "__main__":
