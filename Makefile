@@ -66,8 +66,8 @@ quick: $(INSTALLED) ## the tests that need neither Prefect's server nor a regist
 	@exec $(BIN)/python -m pytest -n auto --dist loadgroup -m '$(QUICK)' --hypothesis-profile=dev $(ARGS)
 
 .PHONY: coverage
-coverage: ## all tests, and what of the code they run: fails below the floor in pyproject.toml
-	@$(MAKE) test ARGS='--cov --cov-report=term:skip-covered $(ARGS)'
+coverage: override ARGS += --cov --cov-report=term:skip-covered
+coverage: test ## all tests, and what of the engine they run: fails below the floor in pyproject.toml
 
 .PHONY: versions
 versions: ## tests of the flows with the lowest and the newest Prefect: some minutes

@@ -59,7 +59,7 @@ class ImageMaker:
         )
 
     def push(self, image: MadeImage, host: str, repository: str, tag: str | None, auth: Auth | None = None) -> str:
-        """Push an image with skopeo, by tag or (None) by digest, and give its digest."""
+        """Push an image with skopeo, by tag or (None) by digest, and return its digest."""
         mark = f":{tag}" if tag is not None else f"@{image.digest}"
         skopeo_copy(image.place, f"docker://{host}/{repository}{mark}", "--preserve-digests", destination_auth=auth)
         return image.digest
@@ -74,7 +74,7 @@ class ImageMaker:
         docker: bool = False,
         auth: Auth | None = None,
     ) -> str:
-        """Push an image for each platform by digest, then an index of them; give the index's digest."""
+        """Push an image for each platform by digest, then an index of them; return the index's digest."""
         children = []
         for platform in platforms:
             contents = (b"the same everywhere", f"for {platform}".encode())

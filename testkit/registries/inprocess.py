@@ -1,4 +1,4 @@
-"""An OCI distribution registry in process, which can be told to misbehave."""
+"""An OCI distribution registry in process, which can be made to misbehave."""
 
 import ssl
 
@@ -66,13 +66,13 @@ class FakeRegistry(Host):
         return error(404, "UNSUPPORTED", "no such endpoint")
 
     def add_blob(self, repository: str, data: bytes, digest: str | None = None) -> str:
-        """Put a blob there and give its digest; with `digest`, whatever the bytes are."""
+        """Put a blob there and return its digest; with `digest`, whatever the bytes are."""
         return self.storage.put_blob(repository, data, digest)
 
     def add_manifest(
         self, repository: str, tag: str | None, data: bytes, media_type: str, digest: str | None = None
     ) -> str:
-        """Put a manifest there, checking nothing, and give its digest."""
+        """Put a manifest there, checking nothing, and return its digest."""
         return self.storage.put_manifest(repository, Manifest(data, media_type), tag, digest)
 
     def image(
@@ -84,7 +84,7 @@ class FakeRegistry(Host):
         *,
         docker: bool = False,
     ) -> str:
-        """Put an image there with its config and layers, and give its digest. A layer may be mere bytes."""
+        """Put an image there with its config and layers, and return its digest. A layer may be mere bytes."""
         document = image_manifest(
             layers if layers is not None else [b"layer of " + repository.encode()], platform, docker=docker
         )
@@ -95,7 +95,7 @@ class FakeRegistry(Host):
     def index(
         self, repository: str, tag: str | None, children: dict[str, str] | list[str], *, docker: bool = False
     ) -> str:
-        """Put an index there over manifests that are there, and give its digest.
+        """Put an index there over manifests that are there, and return its digest.
 
         `children` are platforms (`os/arch[/variant]`), each with its manifest's digest, or mere digests.
         """
@@ -106,7 +106,7 @@ class FakeRegistry(Host):
         return self.add_manifest(repository, tag, document.data, document.media_type)
 
     def tag(self, repository: str, tag: str, reference: str) -> None:
-        """Give a manifest that is there another tag, or move a tag."""
+        """Return a manifest that is there another tag, or move a tag."""
         found = self.storage.repository(repository).find(reference)
         if found is None:
             raise KeyError(reference)

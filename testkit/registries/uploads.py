@@ -145,11 +145,11 @@ class Uploads:
         if (self.quirks.state and status != 204) or call.method == "PATCH":
             upload.state = uuid.uuid4().hex
         reply = Reply(status, self._session_headers(call, upload))
-        upload.told = len(upload.data)
+        upload.reported = len(upload.data)
         return reply
 
     def _session_headers(self, call: Call, upload: Upload) -> dict[str, str]:
-        size = upload.told if self.quirks.stale_range else len(upload.data)
+        size = upload.reported if self.quirks.stale_range else len(upload.data)
         path = f"/v2/{upload.repository}/blobs/uploads/{upload.identity}"
         query = f"?_state={upload.state}" if self.quirks.state else ""
         return {

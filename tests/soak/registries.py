@@ -19,15 +19,15 @@ from tests.soak.storage import MemoryStore, ServedStore, Store
 
 USER, PASSWORD = "ferry", "not-a-secret"
 
-#: Seconds in which requests that a client has left come to their end.
+# Seconds in which requests that a client has left come to their end.
 _SETTLE_LIMIT = 20.0
 
-#: Seconds that a token lives at least.
+# Seconds that a token lives at least.
 _TOKENS_LIVE = 0.3
 
 
 def kinds_here() -> tuple[str, ...]:
-    """Give the kinds of registries whose programs are installed."""
+    """Return the kinds of registries whose programs are installed."""
     found = [IN_PROCESS]
     for kind, registry in ((DISTRIBUTION_2, DistributionRegistry), (DISTRIBUTION_3, Distribution3)):
         try:

@@ -8,7 +8,7 @@ from testkit.registries.quirks import Quirks
 from tests.soak.faults import ScheduledFault, draw_faults, draw_lasting_fault
 from tests.soak.images import MIB, Image, described, images
 
-#: Kinds of registries: docker/distribution 2.8, distribution 3, and the one in process.
+# Kinds of registries: docker/distribution 2.8, distribution 3, and the one in process.
 DISTRIBUTION_2, DISTRIBUTION_3, IN_PROCESS = "distribution 2", "distribution 3", "in process"
 KINDS = (DISTRIBUTION_2, DISTRIBUTION_3, IN_PROCESS)
 
