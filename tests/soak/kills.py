@@ -184,7 +184,7 @@ class _Kill:
         return self._sent_again(copies, arrived, tally) + find_errors(self.source, copies, report)
 
     def _sent_again(self, copies: Copies, arrived: set[Kept], tally: Counts) -> list[str]:
-        """Return the blobs that had arrived and were sent again, but the small ones that are sent rather than asked for.
+        """Return the blobs that had arrived and were sent again, but the small ones, sent rather than asked for.
 
         docker/distribution knows no repository without a tag, and where none is known small blobs are not looked up.
         """
