@@ -21,6 +21,7 @@ PACKAGES := docker-registry skopeo umoci apache2-utils postgresql
 # By itself: where there is no such package, as on Ubuntu, the others are installed all the same.
 BROWSER := chromium
 FOLDERS := imageferry cli flows tasks orchestration deployments testkit tests benchmarks demo
+QUICK := not (slow or prefect or registry or browser)
 CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
 
 # pip must find the same on every machine, with no question and no word about its own age.
@@ -60,6 +61,14 @@ test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
 	done
 	exec $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
+.PHONY: quick
+quick: $(INSTALLED) ## the tests that need neither Prefect's server nor a registry, and are quick
+	@exec $(BIN)/python -m pytest -n auto --dist loadgroup -m '$(QUICK)' --hypothesis-profile=dev $(ARGS)
+
+.PHONY: coverage
+coverage: override ARGS += --cov --cov-report=term:skip-covered
+coverage: test ## all tests, and what of the engine they run: fails below the floor in pyproject.toml
+
 .PHONY: versions
 versions: ## tests of the flows with the lowest and the newest Prefect: some minutes
 	@.ci/packages $(PACKAGES) || true
@@ -78,10 +87,12 @@ bench: $(INSTALLED) ## Imageferry against its peers: make bench ARGS='--works a,
 	exec $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lint
-lint: $(INSTALLED) ## ruff and mypy
+lint: $(INSTALLED) ## ruff, mypy, the layers of the house and the lengths in it
 	@failed=0
 	$(BIN)/ruff check . || failed=1
 	$(BIN)/ruff format --check . || failed=1
+	$(BIN)/python .ci/sizes.py || failed=1
+	$(BIN)/lint-imports --no-logo || failed=1
 	$(BIN)/mypy $(CODE) || failed=1
 	exit $$failed
 
@@ -104,7 +115,7 @@ worker: $(INSTALLED) ## a worker for the deployments, until Ctrl-C
 
 .PHONY: clean
 clean: ## remove the environment, the demo's files and all caches
-	@rm -rf $(VENV) .versions .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) .versions .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .ONESHELL:

@@ -23,7 +23,7 @@ from benchmarks.storage import Stored
 from benchmarks.tools.imageferry import PrefectSide
 from benchmarks.tools.tool import Tool
 from benchmarks.works import Work
-from testkit.registries.distribution import MissingProgram
+from testkit.processes import MissingProgram
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -79,17 +79,17 @@ def bench(
 
 
 def works_named(text: str) -> list[Work]:
-    """Give the works of a comma list. Raises ``ValueError``."""
+    """Return the works of a comma list. Raises ``ValueError``."""
     return works.chosen(_split(text))
 
 
 def tools_named(text: str, prefect: PrefectSide) -> list[Tool]:
-    """Give the tools of a comma list. Raises ``ValueError``."""
+    """Return the tools of a comma list. Raises ``ValueError``."""
     return tools.chosen(tools.all_tools(prefect), _split(text))
 
 
 def refuse(error: Exception) -> int:
-    """Say what is wrong, and give the exit status."""
+    """Say what is wrong, and return the exit status."""
     print(f"benchmarks: {error}", file=sys.stderr)
     return 2
 

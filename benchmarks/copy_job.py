@@ -39,7 +39,7 @@ class CopyJob:
     digests: dict[str, dict[str, str]]
     each_tag: bool
     folder: Path
-    #: The image, where the work is a single one.
+    # The image, where the work is a single one.
     image: Image | None = None
 
     @property
@@ -58,7 +58,7 @@ class CopyJob:
         return bundle
 
     def tags(self) -> Iterator[tuple[str, str]]:
-        """Give each repository and tag."""
+        """Return each repository and tag."""
         for repository, tags in self.digests.items():
             for tag in tags:
                 yield repository, tag

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 from testkit.prefect.postgres import PostgreSQL
 
-#: Tables that a run writes to, besides some that are small whatever happens.
+# Tables that a run writes to, besides some that are small whatever happens.
 TABLES = (
     "flow_run",
     "flow_run_state",
@@ -27,13 +27,13 @@ TABLES = (
     "automation_related_resource",
 )
 
-#: Where Prefect keeps events; the rest belongs to runs.
+# Where Prefect keeps events; the rest belongs to runs.
 OF_EVENTS = ("events", "event_resources")
 
-#: What tells how old a row is, for those who delete the old ones.
+# What tells how old a row is, for those who delete the old ones.
 AGES = (("events", "occurred"), ("event_resources", "occurred"), ("flow_run", "end_time"))
 
-#: Log lines whose run was deleted: the server deletes them some time later.
+# Log lines whose run was deleted: the server deletes them some time later.
 ORPHANS = "select count(*) from log where flow_run_id is not null and flow_run_id not in (select id from flow_run)"
 
 
@@ -49,16 +49,16 @@ class Database(Protocol):
     ) -> None: ...
 
     def settings(self) -> dict[str, str]:
-        """Give what a Prefect server is to be told of it."""
+        """Return what a Prefect server is to be told of it."""
 
     def rows(self) -> dict[str, int]:
         """Count the rows of each table that there is."""
 
     def size(self) -> int:
-        """Give its bytes on the disk."""
+        """Return its bytes on the disk."""
 
     def sizes(self) -> dict[str, int]:
-        """Give the bytes of each table that there is, with its indexes."""
+        """Return the bytes of each table that there is, with its indexes."""
 
     def has_event(self, event: str, resource: str) -> bool:
         """Tell whether an event of this name about a resource is there."""
@@ -101,13 +101,13 @@ class SQLite:
         return {table: self._ask(f"select count(*) from {table}")[0][0] for table in self._tables()}
 
     def size(self) -> int:
-        """Give the size of the file, once all that is written beside it is in it."""
+        """Return the size of the file, once all that is written beside it is in it."""
         while self._ask("pragma wal_checkpoint(truncate)")[0][0]:
             """The server is writing; sqlite3 has waited."""
         return self._file.stat().st_size
 
     def sizes(self) -> dict[str, int]:
-        """Give the pages of tables and their indexes."""
+        """Return the pages of tables and their indexes."""
         found = self._ask("select tbl_name, sum(pgsize) from dbstat join sqlite_master using (name) group by tbl_name")
         return {table: size for table, size in found if table in TABLES}
 
@@ -175,12 +175,12 @@ class Postgres:
         return {table: self._server.ask(f"select count(*) from {table}")[0][0] for table in self._tables()}
 
     def size(self) -> int:
-        """Give what PostgreSQL says."""
+        """Return what PostgreSQL says."""
         ((size,),) = self._server.ask("select pg_database_size(current_database())")
         return int(size)
 
     def sizes(self) -> dict[str, int]:
-        """Give what PostgreSQL says of each table, with its indexes and long values."""
+        """Return what PostgreSQL says of each table, with its indexes and long values."""
         return {table: self._server.ask(f"select pg_total_relation_size('{table}')")[0][0] for table in self._tables()}
 
     def has_event(self, event: str, resource: str) -> bool:

@@ -18,7 +18,7 @@ from benchmarks.tools.imageferry import ROOT
 from benchmarks.works import Work
 from testkit.registries.distribution import DistributionRegistry
 
-#: Seconds between two looks at the access logs.
+# Seconds between two looks at the access logs.
 LOOK = 0.005
 
 _ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"

@@ -45,7 +45,7 @@ class Series:
         return self.nights[-1]
 
     def rows(self, *tables: str) -> float:
-        """Give how many rows of these tables a night has added."""
+        """Return how many rows of these tables a night has added."""
         added = sum(self.last.rows.get(table, 0) - self.empty.rows.get(table, 0) for table in tables)
         return added / len(self.nights)
 
@@ -60,7 +60,7 @@ class Series:
         return (self.last.of_events - self.empty.of_events) / len(self.nights)
 
     def settles_at(self, events_days: int, runs_days: int) -> float:
-        """Give the bytes that it comes to where events and runs are deleted after so many days.
+        """Return the bytes that it comes to where events and runs are deleted after so many days.
 
         The server looks for old ones each hour: they stay part of a day longer.
         """
@@ -69,7 +69,7 @@ class Series:
 
 
 def table(measured: list[Series], events_days: int, runs_days: int) -> str:
-    """Give a Markdown table of all series, then one of the largest tables of each."""
+    """Return a Markdown table of all series, then one of the largest tables of each."""
     lines = [
         f"| a night | database | nights | task runs | states | events | log lines | KiB a night | of it events "
         f"| MiB a year | MiB empty | after these nights | then events of {events_days} days only "

@@ -24,9 +24,9 @@ from benchmarks.growth import Measured, Series, table
 from benchmarks.nightly import Mirror, Night
 from testkit.prefect.programs import Programs
 from testkit.prefect.server import running_server
-from testkit.registries.distribution import MissingProgram
+from testkit.processes import MissingProgram
 
-#: Seconds in which a server must have written, or deleted, what it has to.
+# Seconds in which a server must have written, or deleted, what it has to.
 LIMIT = 600
 
 app = App(name="python -m benchmarks.history", help="How Prefect's database grows by nightly runs.")
@@ -116,7 +116,7 @@ def history(
 
 
 def _named(kinds: str, databases: str, changed: int) -> list[tuple[Kind, str]]:
-    """Give each kind of night with each database, of two comma lists. Raises ``ValueError``."""
+    """Return each kind of night with each database, of two comma lists. Raises ``ValueError``."""
     known = {
         "idle": Kind("nothing changed", 0),
         "changed": Kind(f"{changed:,} images", changed),

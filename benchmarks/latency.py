@@ -13,7 +13,7 @@ from collections import deque
 
 CHUNK = 262_144
 
-#: Bytes on their way in one direction of one connection.
+# Bytes on their way in one direction of one connection.
 WINDOW = 8_388_608
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.tools.imageferry import ROOT
-from testkit.registries.distribution import program
+from testkit.processes import program
 
 PACKAGES = ("prefect", "httpx", "httpx-aiohttp", "aiohttp", "pydantic", "uvicorn")
 

@@ -54,7 +54,7 @@ def main(result: str, output: str, limit: float, command: list[str]) -> None:
 
 
 def _own_peak() -> int:
-    """Give this program's own peak: the kernel counts it as that of the child, too, that it forks."""
+    """Return this program's own peak: the kernel counts it as that of the child, too, that it forks."""
     with open("/proc/self/status", encoding="ascii") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 

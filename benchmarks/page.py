@@ -11,7 +11,7 @@ from statistics import median
 from benchmarks.row import Row
 from benchmarks.summary import Summary, summarise
 
-#: Against these two of Imageferry's ways the others are held.
+# Against these two of Imageferry's ways the others are held.
 BASES = ("imageferry", "imageferry --no-history")
 
 _LEGEND = """\
@@ -47,7 +47,7 @@ class Circumstances:
 
 
 def page(rows: list[Row], about: Circumstances, picture: str | None) -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     works = summarise(rows)
     parts = [f"# Imageferry and its peers, {about.date}", _LEGEND]
     if picture:

@@ -13,7 +13,7 @@ from benchmarks.row import Row
 
 
 def write(rows: list[Row], about: Circumstances, folder: Path) -> list[Path]:
-    """Write page, picture and raw figures under the run's date and as the latest; give the files."""
+    """Write page, picture and raw figures under the run's date and as the latest; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     foot = f"{about.date}; {about.machine['processor']}; scale {about.scale:g}, rounds: {about.rounds}"
     drawn = draw(rows, about.titles, foot, folder / "latest.png")

@@ -18,7 +18,7 @@ from benchmarks.tools.imageferry import ROOT
 from benchmarks.tools.tool import Tool
 from benchmarks.works import Work, make_content
 
-#: Called with a line that tells how far it is.
+# Called with a line that tells how far it is.
 Say = Callable[[str], None]
 
 
@@ -34,7 +34,7 @@ class Rounds:
         self._runs = 0
 
     def content(self, work: Work) -> Stored:
-        """Give what the source of a work holds; made once."""
+        """Return what the source of a work holds; made once."""
         if work.content not in self._contents:
             self._say(f"making what the source of {work.name} holds")
             folder = self._folder / "content" / work.content
@@ -86,7 +86,7 @@ class Rounds:
 
 
 def measure(words: list[str], environment: dict[str, str], folder: Path, limit: float) -> dict[str, Any]:
-    """Run a command by way of the program that measures it, and give its figures."""
+    """Run a command by way of the program that measures it, and return its figures."""
     result = folder / "figures.json"
     program = [sys.executable, "-I", "-S", str(ROOT / "benchmarks" / "measure.py")]
     subprocess.run(
@@ -97,7 +97,7 @@ def measure(words: list[str], environment: dict[str, str], folder: Path, limit: 
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Give the environment that all tools have: nothing of the user's, and a home of their own."""
+    """Return the environment that all tools have: nothing of the user's, and a home of their own."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     return {

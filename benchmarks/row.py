@@ -39,5 +39,5 @@ class Row:
         return self.user + self.system
 
     def as_json(self) -> dict[str, Any]:
-        """Give the row as it is written to the file of raw figures."""
+        """Return the row as it is written to the file of raw figures."""
         return asdict(self)

@@ -15,7 +15,7 @@ from testkit.images.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 
 CHUNK = 1 << 20
 
-#: The head of a gzip file: a client that looks for one, to compress what is not yet compressed, finds it.
+# The head of a gzip file: a client that looks for one, to compress what is not yet compressed, finds it.
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 

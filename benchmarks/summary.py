@@ -53,7 +53,7 @@ class Summary:
 
 
 def summarise(rows: Iterable[Row]) -> dict[str, list[Summary]]:
-    """Give the summaries by work, in the order of the rows."""
+    """Return the summaries by work, in the order of the rows."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.work, row.tool), []).append(row)

@@ -30,11 +30,11 @@ from testkit.registries.distribution import DistributionRegistry
 ROOT = Path(__file__).resolve().parent.parent
 DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
 
-#: Seconds between two looks at what another process does, and those for which nothing more comes at the end.
+# Seconds between two looks at what another process does, and those for which nothing more comes at the end.
 LOOK = 0.5
 STILL = 3.0
 
-#: Seconds between two scheduled runs of the deployment that is timed.
+# Seconds between two scheduled runs of the deployment that is timed.
 INTERVAL = 5
 
 app = App(name="python -m benchmarks.workers", help="The same work with 1, 2 and 4 workers of a Prefect work pool.")
@@ -114,7 +114,7 @@ class Pool:
         return self._api.send("POST", path, body).raise_for_status().json()
 
     def task_runs(self) -> int:
-        """Give how many task runs the server has, once no more come."""
+        """Return how many task runs the server has, once no more come."""
         count, since = -1, time.monotonic()
         while time.monotonic() - since < STILL:
             if (now := int(self.ask("task_runs/count", {}))) != count:
@@ -123,7 +123,7 @@ class Pool:
         return count
 
     def cpu(self) -> float:
-        """Give the seconds of CPU that the server has taken, with the processes that it has started."""
+        """Return the seconds of CPU that the server has taken, with the processes that it has started."""
         ticks, waiting = 0, [self._pid]
         while waiting:
             pid = waiting.pop()
@@ -168,7 +168,7 @@ def measured(pool: Pool, config: Path, workers: int) -> Row:
 
 
 def first_scheduled(pool: Pool, config: Path) -> tuple[float, float]:
-    """Deploy with a schedule of a few seconds; give the seconds to the deployment's end, and to a run's start."""
+    """Deploy with a schedule of a few seconds; return the seconds to the deployment's end, and to a run's start."""
     words = ["--name", "timed", "--pool", "imageferry", "--interval", str(INTERVAL)]
     parameters = ["--param", f"config={config}", "--param", "dry_run=true"]
     with pool.workers(1):

@@ -11,10 +11,10 @@ from benchmarks.storage import Storage, Stored
 
 MIB = 1 << 20
 
-#: Of the layers of 1 to 20 MiB, at scale 1: about 1 GiB in all moves then.
+# Of the layers of 1 to 20 MiB, at scale 1: about 1 GiB in all moves then.
 LAYER_SHARE = 0.3
 
-#: One round trip to a far registry, in seconds.
+# One round trip to a far registry, in seconds.
 FAR = 0.025
 
 
@@ -54,7 +54,7 @@ WORKS = {
 
 
 def chosen(names: list[str]) -> list[Work]:
-    """Give the works of these names; a letter alone means all that begin with it. Raises ``ValueError``."""
+    """Return the works of these names; a letter alone means all that begin with it. Raises ``ValueError``."""
     if not names:
         return list(WORKS.values())
     found: dict[str, Work] = {}

@@ -15,14 +15,15 @@ from typing import Any
 from demo.images import Pushed, fill
 from demo.runs import RunError, sync
 from testkit.images.push import request
-from testkit.registries.distribution import DistributionRegistry, MissingProgram, program
+from testkit.processes import MissingProgram, program
+from testkit.registries.distribution import DistributionRegistry
 from testkit.registries.inprocess import FakeRegistry
 
 FOLDER = Path(".demo")
 
 
 def main() -> int:
-    """Tell the story; give the exit status: 0 when the second run moved nothing."""
+    """Tell the story; return the exit status: 0 when the second run moved nothing."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     with contextlib.ExitStack() as stack:
@@ -45,7 +46,7 @@ def main() -> int:
 
 
 def _registry(stack: contextlib.ExitStack, name: str) -> str:
-    """Start a registry until the stack is left, and give its host."""
+    """Start a registry until the stack is left, and return its host."""
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -86,7 +87,7 @@ def _run(heading: str, config: Path) -> dict[str, Any]:
 
 
 def _differing(source: str, destination: str, images: list[Pushed]) -> list[str]:
-    """Give the images that are not at the destination under the digest they have at the source."""
+    """Return the images that are not at the destination under the digest they have at the source."""
     different = []
     for image in images:
         name = image.repository.rpartition("/")[2]

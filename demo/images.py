@@ -24,7 +24,7 @@ from testkit.images.push import push_document
 
 PLATFORMS = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7")
 
-#: Bytes of the file in each layer.
+# Bytes of the file in each layer.
 BASE, OWN = 4_000_000, 500_000
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-#: Seconds that a run has to end by itself when the demo is interrupted.
+# Seconds that a run has to end by itself when the demo is interrupted.
 PATIENCE = 20.0
 
 
@@ -19,7 +19,7 @@ class RunError(Exception):
 
 
 def sync(config: Path, report: Path, prefect_home: Path) -> dict[str, Any]:
-    """Run the command line on a configuration and give its report. Raises ``RunError``."""
+    """Run the command line on a configuration and return its report. Raises ``RunError``."""
     command = [sys.executable, "-m", "flows.sync", "--config", str(config), "--report", str(report)]
     report.unlink(missing_ok=True)
     # Apart from the terminal: an interrupt there reaches it once, from here, and it ends in order.
@@ -46,7 +46,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(prefect_home: Path) -> dict[str, str]:
-    """Give the environment without what it says of Prefect and of proxies: the demo stays on this machine."""
+    """Return the environment without what it says of Prefect and of proxies: the demo stays on this machine."""
     kept = {
         name: value
         for name, value in os.environ.items()

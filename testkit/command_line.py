@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Seconds after which a run hangs: the first start of a server is the longest that one takes.
+# Seconds after which a run hangs: the first start of a server is the longest that one takes.
 LIMIT = 240
 
 
@@ -38,7 +38,7 @@ class CommandLine:
     more: dict[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        """Give the environment of a run: nothing of the developer's own Prefect or docker in it."""
+        """Return the environment of a run: nothing of the developer's own Prefect or docker in it."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         docker = self.folder / "docker"
         docker.mkdir(exist_ok=True)
@@ -78,7 +78,7 @@ class CommandLine:
         return Finished(process.returncode, out, err)
 
     def config(self, document: Any, name: str = "config.json") -> str:
-        """Write a configuration file and give its name."""
+        """Write a configuration file and return its name."""
         (self.folder / name).write_text(document if isinstance(document, str) else json.dumps(document))
         return name
 
@@ -89,5 +89,5 @@ class CommandLine:
 
 
 def insecure(*hosts: str) -> dict[str, Any]:
-    """Give `auth` entries for registries that speak plain HTTP."""
+    """Return `auth` entries for registries that speak plain HTTP."""
     return {host: {"insecure": True} for host in hosts}

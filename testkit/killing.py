@@ -15,7 +15,7 @@ from testkit.registries.exchange import Call, Reply
 from testkit.registries.fault_rules import Action, Proceed
 from testkit.registries.inprocess import FakeRegistry
 
-#: Seconds for something that another process does.
+# Seconds for something that another process does.
 LIMIT = 120
 
 
@@ -47,7 +47,7 @@ class Gate:
 
 
 def own_server(process: "subprocess.Popen[str]") -> int:
-    """Give the pid of the Prefect server that a run has started for itself."""
+    """Return the pid of the Prefect server that a run has started for itself."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     (server,) = [
         int(child)
@@ -80,7 +80,7 @@ def locked(home: Path) -> Iterator[None]:
 
 
 def fill(registry: FakeRegistry, rules: int, tags: int) -> None:
-    """Give a registry so many repositories of so many tags."""
+    """Return a registry so many repositories of so many tags."""
     for rule in range(rules):
         for tag in range(tags):
             registry.image(f"demo/app{rule}", f"v{tag}", [b"shared", f"own {rule} {tag}".encode()])

@@ -7,12 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from testkit.images.making import ImageMaker
-from testkit.registries.distribution import AbsentVersion, DistributionRegistry, MissingProgram
+from testkit.processes import AbsentVersion, MissingProgram
+from testkit.registries.distribution import DistributionRegistry
 from testkit.registries.inprocess import FakeRegistry
+from tests import tiers
 
 pytest_plugins = ["tests.prefect_fixtures"]
+
+# Fewer examples, for `make quick`: pytest --hypothesis-profile=dev. Of so few a slow one is no sign of a slow strategy.
+settings.register_profile("dev", max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+
+
+# First, so that `-m` finds the marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests with their tiers."""
+    tiers.mark(items)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LISTS = [ROOT / "docs" / name for name in ("promises.md", "registry-habits.md")]
 
-#: A row that sends its reader to another list.
+# A row that sends its reader to another list.
 ELSEWHERE = re.compile(r"\]\([\w-]+\.md\)")
 
 

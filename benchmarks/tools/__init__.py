@@ -12,7 +12,7 @@ from benchmarks.tools.tool import Tool
 
 
 def all_tools(prefect: PrefectSide) -> list[Tool]:
-    """Give every tool, here or not, in the order in which they run and are shown."""
+    """Return every tool, here or not, in the order in which they run and are shown."""
     return [
         Ephemeral(prefect),
         WithServer(prefect),
@@ -28,7 +28,7 @@ def all_tools(prefect: PrefectSide) -> list[Tool]:
 
 
 def chosen(tools: list[Tool], names: list[str]) -> list[Tool]:
-    """Give the tools of these names; a first word means all that begin with it. Raises ``ValueError``."""
+    """Return the tools of these names; a first word means all that begin with it. Raises ``ValueError``."""
     for name in names:
         if not any(_matches(tool, name) for tool in tools):
             raise ValueError(f"there is no tool {name!r}: expected {', '.join(tool.name for tool in tools)}")

@@ -21,7 +21,7 @@ class Crane(Tool):
     version_words = ("version",)
 
     def command(self, errand: CopyJob, folder: Path) -> Command:
-        """Give a script of the calls."""
+        """Return a script of the calls."""
         trusted = {"SSL_CERT_FILE": str(bundle)} if (bundle := errand.authorities) else {}
         if errand.each_tag:
             return Command(self._side_by_side(errand, folder), trusted)

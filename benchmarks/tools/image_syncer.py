@@ -19,7 +19,7 @@ class ImageSyncer(Tool):
     version_words = ("version",)
 
     def command(self, errand: CopyJob, folder: Path) -> Command:
-        """Write the two files and give the command."""
+        """Write the two files and return the command."""
         auth = {side.host: {} if side.ca_file else {"insecure": True} for side in errand.sides}
         (folder / "auth.json").write_text(json.dumps(auth))
         (folder / "images.json").write_text(json.dumps(rules(errand)))

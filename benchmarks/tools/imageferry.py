@@ -31,7 +31,7 @@ class PrefectSide:
         self._url = ""
 
     def home(self) -> Path:
-        """Give a home to copy: a run that has nothing to do has made its database."""
+        """Return a home to copy: a run that has nothing to do has made its database."""
         if self._home is None:
             folder = self._folder / "first"
             folder.mkdir(parents=True)
@@ -49,7 +49,7 @@ class PrefectSide:
         return self._home
 
     def server_url(self) -> str:
-        """Give the API's address of a server that is started once."""
+        """Return the API's address of a server that is started once."""
         if not self._url:
             self._url = self._resources.enter_context(running_server(self._folder / "server")).api.url
         return self._url
@@ -74,15 +74,15 @@ class _Command(Tool):
     """The command line, with a configuration file of a rule a repository."""
 
     program = sys.executable
-    #: More words for the command line.
+    # More words for the command line.
     flags: tuple[str, ...] = ()
 
     def version(self) -> str | None:
-        """Give Imageferry's version."""
+        """Return Imageferry's version."""
         return __version__
 
     def command(self, errand: CopyJob, folder: Path) -> Command:
-        """Write the configuration and give the command."""
+        """Write the configuration and return the command."""
         (folder / "config.json").write_text(json.dumps(_config(errand)))
         words = [sys.executable, "-m", "flows.sync", "--config", str(folder / "config.json")]
         words += ["--report", str(folder / "report.json"), "--proc", str(PROC), "--quiet", *self.flags]
@@ -138,7 +138,7 @@ class WithoutHistory(_Command):
 
 
 def _environment() -> dict[str, str]:
-    """Give the environment without what it says of Prefect and of proxies."""
+    """Return the environment without what it says of Prefect and of proxies."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -153,7 +153,7 @@ def _config(errand: CopyJob) -> dict[str, Any]:
 
 
 def rules(errand: CopyJob) -> dict[str, list[str]]:
-    """Give the rules as Imageferry and image-syncer read them."""
+    """Return the rules as Imageferry and image-syncer read them."""
     named = [
         (repository, f":{tag}" if errand.each_tag else "")
         for repository, tags in errand.digests.items()

@@ -11,7 +11,7 @@ from benchmarks.copy_job import Command, CopyJob
 from benchmarks.tools.imageferry import ROOT
 from benchmarks.tools.tool import Tool
 
-#: For each blob a session, a pipe and an end; then the manifest.
+# For each blob a session, a pipe and an end; then the manifest.
 _CURL = r"""set -eu
 curl="curl -sSf $trust"
 manifest=$($curl -H "Accept: $type" "$source/v2/$repository/manifests/$tag"; echo .)
@@ -37,7 +37,7 @@ class CurlPipe(Tool):
     one_blob_only = True
 
     def command(self, errand: CopyJob, folder: Path) -> Command | None:
-        """Give the script where the work is one blob."""
+        """Return the script where the work is one blob."""
         image = errand.image
         if image is None:
             return None
@@ -63,7 +63,7 @@ class Floor(Tool):
     one_blob_only = True
 
     def command(self, errand: CopyJob, folder: Path) -> Command | None:
-        """Give the program's call where the work is one blob."""
+        """Return the program's call where the work is one blob."""
         image = errand.image
         if image is None:
             return None

@@ -19,12 +19,12 @@ class RegsyncDefaults(Tool):
     settings = "`regsync once`, nothing set: one image after the other, 3 requests at once a registry"
     program = "regsync"
     version_words = ("version",)
-    #: Settings of its `defaults`, and of each registry.
+    # Settings of its `defaults`, and of each registry.
     defaults: Mapping[str, int] = MappingProxyType({})
     limits: Mapping[str, int] = MappingProxyType({})
 
     def command(self, errand: CopyJob, folder: Path) -> Command:
-        """Write the configuration and give the command."""
+        """Write the configuration and return the command."""
         content = {
             "version": 1,
             "creds": [

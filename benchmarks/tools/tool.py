@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.copy_job import Command, CopyJob
 
-#: What is in flight at once wherever a tool can be told: Imageferry's own default.
+# What is in flight at once wherever a tool can be told: Imageferry's own default.
 PROC = 5
 
 
@@ -20,14 +20,14 @@ class Tool(ABC):
 
     name: str
     settings: str
-    #: The program that must be on PATH, and the words that make it tell its version.
+    # The program that must be on PATH, and the words that make it tell its version.
     program: str
     version_words: tuple[str, ...] = ("--version",)
-    #: Whether it is only for the works that move one blob.
+    # Whether it is only for the works that move one blob.
     one_blob_only = False
 
     def version(self) -> str | None:
-        """Give the version; nothing where the program is not on PATH."""
+        """Return the version; nothing where the program is not on PATH."""
         path = shutil.which(self.program)
         if path is None:
             return None
@@ -37,11 +37,11 @@ class Tool(ABC):
 
     @abstractmethod
     def command(self, errand: CopyJob, folder: Path) -> Command | None:
-        """Write the files it needs into the folder and give the command; nothing where it cannot do the work."""
+        """Write the files it needs into the folder and return the command; nothing where it cannot do the work."""
 
 
 def script(folder: Path, commands: list[list[str]]) -> list[str]:
-    """Write commands to a shell script that goes on after a failure, and ends with 1 then; give its call."""
+    """Write commands to a shell script that goes on after a failure, and ends with 1 then; return its call."""
     lines = ["failed=0", *(f"{shlex.join(command)} || failed=1" for command in commands), "exit $failed", ""]
     file = folder / "run.sh"
     file.write_text("\n".join(lines))

@@ -75,7 +75,7 @@ def document(content: dict[str, Any], media_type: str, *blobs: bytes) -> Documen
     return Document(json.dumps(content, indent=2).encode(), media_type, blobs)
 
 
-def image_manifest(layers: list[bytes | Layer], platform: str = "linux/amd64", docker: bool = False) -> Document:
+def image_manifest(layers: list[bytes | Layer], platform: str = "linux/amd64", *, docker: bool = False) -> Document:
     """Make an image of OCI's or Docker's sort. Layers that are mere bytes are called gzip tars."""
     ordinary = DOCKER_LAYER if docker else OCI_LAYER
     held = [layer if isinstance(layer, Layer) else Layer(layer, ordinary) for layer in layers]
@@ -91,7 +91,7 @@ def image_manifest(layers: list[bytes | Layer], platform: str = "linux/amd64", d
     return document(content, media_type, config, *(layer.data for layer in held if not layer.urls))
 
 
-def index_manifest(children: list[tuple[str, bytes, str, str | None]], docker: bool = False) -> Document:
+def index_manifest(children: list[tuple[str, bytes, str, str | None]], *, docker: bool = False) -> Document:
     """Make an index of children: media type, bytes, digest, and platform or None."""
     entries = []
     for media_type, data, digest, platform in children:

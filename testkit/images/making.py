@@ -10,7 +10,7 @@ from pathlib import Path
 from testkit.images.documents import DOCKER_MANIFEST, OCI_MANIFEST, index_manifest
 from testkit.images.push import Auth, push_raw
 from testkit.images.skopeo import skopeo_copy
-from testkit.registries.distribution import program
+from testkit.processes import program
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class ImageMaker:
         name: str,
         layers: tuple[bytes, ...] = (b"hello",),
         platform: str = "linux/amd64",
+        *,
         docker: bool = False,
     ) -> MadeImage:
         """Make an image with a layer for each of the contents. Equal contents make equal layers."""
@@ -49,7 +50,7 @@ class ImageMaker:
             self._made[key] = self._as_docker(self.image(*key[:3])) if docker else self._make(*key[:3])
         return self._made[key]
 
-    def pair(self, name: str = "pair", docker: bool = False) -> tuple[MadeImage, MadeImage]:
+    def pair(self, name: str = "pair", *, docker: bool = False) -> tuple[MadeImage, MadeImage]:
         """Make two images that share their first layer."""
         shared = b"shared by two" * 1000
         return (
@@ -58,7 +59,7 @@ class ImageMaker:
         )
 
     def push(self, image: MadeImage, host: str, repository: str, tag: str | None, auth: Auth | None = None) -> str:
-        """Push an image with skopeo, by tag or (None) by digest, and give its digest."""
+        """Push an image with skopeo, by tag or (None) by digest, and return its digest."""
         mark = f":{tag}" if tag is not None else f"@{image.digest}"
         skopeo_copy(image.place, f"docker://{host}/{repository}{mark}", "--preserve-digests", destination_auth=auth)
         return image.digest
@@ -69,17 +70,18 @@ class ImageMaker:
         repository: str,
         tag: str | None,
         platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7"),
+        *,
         docker: bool = False,
         auth: Auth | None = None,
     ) -> str:
-        """Push an image for each platform by digest, then an index of them; give the index's digest."""
+        """Push an image for each platform by digest, then an index of them; return the index's digest."""
         children = []
         for platform in platforms:
             contents = (b"the same everywhere", f"for {platform}".encode())
-            image = self.image("platform", contents, platform, docker)
+            image = self.image("platform", contents, platform, docker=docker)
             self.push(image, host, repository, None, auth)
             children.append((image.media_type, image.manifest, image.digest, platform))
-        index = index_manifest(list(children), docker)
+        index = index_manifest(list(children), docker=docker)
         return push_raw(host, repository, tag, index.data, index.media_type, auth)
 
     def _make(self, name: str, layers: tuple[bytes, ...], platform: str) -> MadeImage:

@@ -54,7 +54,7 @@ def request(
 def push_blob(
     host: str, repository: str, data: bytes, auth: Auth | None = None, context: ssl.SSLContext | None = None
 ) -> str:
-    """Put a blob with a POST and a PUT, and give its digest."""
+    """Put a blob with a POST and a PUT, and return its digest."""
     digest = sha256(data)
     started = _expect(202, request("POST", host, f"/v2/{repository}/blobs/uploads/", b"", {}, auth, context))
     where = urlsplit(started.headers["location"])
@@ -73,7 +73,7 @@ def push_raw(
     auth: Auth | None = None,
     context: ssl.SSLContext | None = None,
 ) -> str:
-    """Put a manifest just as it is, by tag or (None) by digest; give the digest that the registry tells."""
+    """Put a manifest just as it is, by tag or (None) by digest; return the digest that the registry tells."""
     target = f"/v2/{repository}/manifests/{tag or sha256(data)}"
     put = _expect(201, request("PUT", host, target, data, {"Content-Type": media_type}, auth, context))
     return put.headers.get("docker-content-digest", sha256(data))

@@ -119,7 +119,7 @@ def oci_index(children: list[tuple[Document, str | None]], **more: Any) -> Docum
 
 
 def attested_index(image: Document, platform: str = "linux/amd64") -> tuple[Document, list[Document]]:
-    """Make an index of an image and its attestation (platform unknown/unknown), and give the children too."""
+    """Make an index of an image and its attestation (platform unknown/unknown), and return the children too."""
     proof = attestation(image)
     entry = _entry(proof, "unknown/unknown")
     entry["annotations"] = {

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 from testkit.images.push import Auth
-from testkit.registries.distribution import program
+from testkit.processes import program
 
 
 def run_skopeo(*arguments: str) -> bytes:
-    """Run skopeo with a home of its own, and give its standard output."""
+    """Run skopeo with a home of its own, and return its standard output."""
     binary = program("skopeo", package="skopeo")
     with tempfile.TemporaryDirectory() as home:
         lookaside = Path(home) / "registries.d"

@@ -16,7 +16,7 @@ class PrefectApi:
     url: str
 
     def send(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        """Send a request, again while a busy SQLite makes the server answer 503; give the answer, whatever it is."""
+        """Send a request, again while a busy SQLite makes the server answer 503; return the answer, whatever it is."""
         for _ in range(20):
             answer = httpx.request(method, f"{self.url}/{path}", json=body, timeout=30)
             if answer.status_code != 503:
@@ -25,16 +25,16 @@ class PrefectApi:
         return answer
 
     def flow_run(self, identity: str) -> dict[str, Any]:
-        """Give a flow run."""
+        """Return a flow run."""
         found: dict[str, Any] = self.send("GET", f"flow_runs/{identity}").raise_for_status().json()
         return found
 
     def subflows(self, identity: str) -> list[dict[str, Any]]:
-        """Give the flow runs that a flow run has started."""
+        """Return the flow runs that a flow run has started."""
         return self._filter("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [identity]}}})
 
-    def task_runs(self, identity: str, placeholders: bool = False) -> list[dict[str, Any]]:
-        """Give the task runs of a flow run and its subflows, with Prefect's placeholders where asked for."""
+    def task_runs(self, identity: str, *, placeholders: bool = False) -> list[dict[str, Any]]:
+        """Return the task runs of a flow run and its subflows, with Prefect's placeholders where asked for."""
         ids = [identity, *(run["id"] for run in self.subflows(identity))]
         found: list[dict[str, Any]] = []
         while True:
@@ -44,17 +44,17 @@ class PrefectApi:
             found += page
 
     def artifacts(self, identity: str) -> dict[str, dict[str, Any]]:
-        """Give the artifacts of a flow run by key."""
+        """Return the artifacts of a flow run by key."""
         found = self._filter("artifacts", {"artifacts": {"flow_run_id": {"any_": [identity]}}})
         return {artifact["key"]: artifact for artifact in found}
 
     def logs(self, identity: str) -> list[str]:
-        """Give the lines that a flow run has logged."""
+        """Return the lines that a flow run has logged."""
         found = self._filter("logs", {"logs": {"flow_run_id": {"any_": [identity]}}})
         return [line["message"] for line in found]
 
     def deployment(self, name: str) -> dict[str, Any]:
-        """Give a deployment by its name, such as `sync/ad-hoc`."""
+        """Return a deployment by its name, such as `sync/ad-hoc`."""
         found: dict[str, Any] = self.send("GET", f"deployments/name/{name}").raise_for_status().json()
         return found
 
@@ -63,13 +63,13 @@ class PrefectApi:
         self.send("DELETE", f"deployments/{self.deployment(name)['id']}").raise_for_status()
 
     def start(self, deployment: str, **parameters: Any) -> httpx.Response:
-        """Ask for a run of a deployment, as the UI's form does; give the answer."""
+        """Ask for a run of a deployment, as the UI's form does; return the answer."""
         identity = self.deployment(deployment)["id"]
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return self._post(f"deployments/{identity}/create_flow_run", body)
 
     def ended(self, identity: str, seconds: float = 120) -> dict[str, Any]:
-        """Wait for a flow run's end and give it."""
+        """Wait for a flow run's end and return it."""
         begun = time.monotonic()
         while (run := self.flow_run(identity))["state_type"] not in TERMINAL:
             assert time.monotonic() - begun < seconds, f"it is still {run['state_name']}: {self.logs(identity)}"
@@ -99,7 +99,7 @@ class PrefectApi:
         self.send("PATCH", path, {"work_pool_name": pool}).raise_for_status()
 
     def runs_of(self, pool: str, *states: str) -> list[dict[str, Any]]:
-        """Give the flow runs of a work pool that are in one of the states."""
+        """Return the flow runs of a work pool that are in one of the states."""
         filters = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "work_pools": {"name": {"any_": [pool]}}}
         return self._filter("flow_runs", filters)
 
@@ -112,7 +112,7 @@ class PrefectApi:
         self.send("PATCH", f"v2/concurrency_limits/{name}", {"limit": limit}).raise_for_status()
 
     def slots_taken(self, name: str) -> int:
-        """Give how many slots of a global concurrency limit are taken."""
+        """Return how many slots of a global concurrency limit are taken."""
         answer = self.send("GET", f"v2/concurrency_limits/{name}").raise_for_status()
         return int(answer.json()["active_slots"])
 

@@ -16,12 +16,12 @@ from urllib.parse import quote
 
 import asyncpg  # type: ignore[import-untyped] # Prefect brings it
 
-from testkit.registries.distribution import MissingProgram, free_port
+from testkit.processes import MissingProgram, free_port
 
-#: Seconds in which it must answer once it was started.
+# Seconds in which it must answer once it was started.
 START_LIMIT = 30
 
-#: The user that owns the database and that Prefect's server logs in as.
+# The user that owns the database and that Prefect's server logs in as.
 USER = "prefect"
 
 
@@ -36,7 +36,7 @@ class PostgreSQL:
         self._process: subprocess.Popen[bytes] | None = None
 
     def settings(self) -> dict[str, str]:
-        """Give the settings with which Prefect's server finds the database: a password needs no escaping in these."""
+        """Return the settings with which Prefect's server finds the database: a password needs no escaping in these."""
         return {
             "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
             "PREFECT_SERVER_DATABASE_HOST": "127.0.0.1",
@@ -47,11 +47,11 @@ class PostgreSQL:
         }
 
     def url(self) -> str:
-        """Give the address of the database, as the one setting that says it all."""
+        """Return the address of the database, as the one setting that says it all."""
         return f"postgresql+asyncpg://{USER}:{quote(self.password, safe='')}@127.0.0.1:{self._port}/{USER}"
 
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Give the rows that a statement gives; its values stand as `$1`, `$2`."""
+        """Return the rows that a statement gives; its values stand as `$1`, `$2`."""
 
         async def asking() -> list[tuple[Any, ...]]:
             connection = await asyncpg.connect(
@@ -154,7 +154,7 @@ def _programs() -> Path:
 
 
 def _other_user() -> dict[str, Any]:
-    """Give what a process is started with: PostgreSQL refuses to run as root, and Debian has a user for it."""
+    """Return what a process is started with: PostgreSQL refuses to run as root, and Debian has a user for it."""
     if os.geteuid() != 0:
         return {}
     try:

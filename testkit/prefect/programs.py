@@ -21,7 +21,7 @@ class Programs:
     api_url: str | None
 
     def environment(self) -> dict[str, str]:
-        """Give the environment: nothing of the developer's own Prefect or docker in it."""
+        """Return the environment: nothing of the developer's own Prefect or docker in it."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         given = {
             "PYTHONPATH": str(ROOT),

@@ -13,10 +13,9 @@ import httpx
 
 from orchestration.server.prefect_settings import SERVER_DEFAULTS
 from testkit.prefect.api import PrefectApi
-from testkit.processes import end
-from testkit.registries.distribution import free_port
+from testkit.processes import end, free_port
 
-#: Seconds that its first start may take: it makes its database.
+# Seconds that its first start may take: it makes its database.
 START_LIMIT = 180.0
 
 

@@ -30,7 +30,7 @@ def refuse(status: int, code: str, message: str = "", headers: dict[str, str] | 
     return act
 
 
-def too_many(seconds: int | None = None, as_date: bool = False, status: int = 429) -> Action:
+def too_many(seconds: int | None = None, *, as_date: bool = False, status: int = 429) -> Action:
     """Answer 429 (or 503), with Retry-After in seconds, as a date, or without it."""
     headers = {}
     if seconds is not None and not as_date:
@@ -56,7 +56,7 @@ def delay(seconds: float) -> Action:
     return act
 
 
-def hang_up(ending: Ending = "close", done: bool = False) -> Action:
+def hang_up(ending: Ending = "close", *, done: bool = False) -> Action:
     """End the connection instead of an answer; with `done` after the request was carried out."""
 
     async def act(call: Call, proceed: Proceed) -> Reply:

@@ -156,7 +156,7 @@ class Bearer:
         return self._challenge(call, url, "insufficient_scope")
 
     async def token(self, call: Call) -> Reply:
-        """Give a token for the scopes that are asked for, as far as the user may."""
+        """Return a token for the scopes that are asked for, as far as the user may."""
         if call.method == "POST":
             if self.post is not None:
                 return error(self.post, "UNSUPPORTED", "POST is not for here")
@@ -201,7 +201,7 @@ class Bearer:
             return self.grants(user, name)
         return set(self.anonymous) if user is None else {"pull", "push", "delete"}
 
-    def _challenge(self, call: Call, url: str, fault: str | None) -> Reply:
+    def _challenge(self, call: Call, url: str, problem: str | None) -> Reply:
         if self.silent:
             return _unauthorized([])
         parts = [f'realm="{self.realm or url + "/token"}"', f'service="{self.service}"']
@@ -209,6 +209,6 @@ class Bearer:
         if needs:
             scopes = (f"repository:{name}:{','.join(sorted(needs[name]))}" for name in needs)
             parts.append(f'scope="{" ".join(scopes)}"')
-        if fault:
-            parts.append(f'error="{fault}"')
+        if problem:
+            parts.append(f'error="{problem}"')
         return _unauthorized([*self.more_challenges, "Bearer " + ",".join(parts)])

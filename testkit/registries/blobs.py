@@ -13,9 +13,9 @@ _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 class Blobs:
     """The endpoint for blobs."""
 
-    def __init__(self, storage: Storage, habits: Quirks) -> None:
+    def __init__(self, storage: Storage, quirks: Quirks) -> None:
         self.storage = storage
-        self.habits = habits
+        self.quirks = quirks
 
     async def blob(self, call: Call) -> Reply:
         """HEAD, GET or DELETE of a blob."""
@@ -23,7 +23,7 @@ class Blobs:
             return error(400, "DIGEST_INVALID", "invalid checksum digest format")
         repository = self.storage.repositories.get(call.repository)
         if repository is None:
-            return name_unknown(self.habits)
+            return name_unknown(self.quirks)
         data = self.storage.blobs.get(call.reference)
         if data is None or call.reference not in repository.blobs:
             return error(404, "BLOB_UNKNOWN", "blob unknown to registry")
@@ -32,15 +32,15 @@ class Blobs:
             return Reply(202)
         if call.method not in ("GET", "HEAD"):
             return error(405, "UNSUPPORTED")
-        if call.method == "HEAD" and self.habits.blob_head is not None:
-            return Reply(self.habits.blob_head)
+        if call.method == "HEAD" and self.quirks.blob_head is not None:
+            return Reply(self.quirks.blob_head)
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": call.reference}
-        if not self.habits.digest_header:
+        if not self.quirks.digest_header:
             del headers["Docker-Content-Digest"]
         return self._ranged(call, data, headers)
 
     def _ranged(self, call: Call, data: bytes, headers: dict[str, str]) -> Reply:
-        wanted = _RANGE.match(call.header("range") or "") if self.habits.ranges else None
+        wanted = _RANGE.match(call.header("range") or "") if self.quirks.ranges else None
         if wanted is None or wanted.group(0) == "bytes=-":
             return Reply(200, headers, data)
         first, last = wanted.groups()

@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = 64 * 1024
     content: Content
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that the base class gives it
         """Say nothing."""
 
     def do_HEAD(self) -> None:

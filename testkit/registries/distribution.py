@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -17,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs
 
-from testkit.processes import end
+from testkit.processes import AbsentVersion, MissingProgram, end, free_port, program
 from testkit.registries.certificates import Authority, Certificate
 from testkit.registries.log import kind_of
 
@@ -26,22 +25,6 @@ _LINE = re.compile(
     r'"[^"]*" "(?P<agent>[^"]*)"$'
 )
 _PROBE = "imageferry-tests-probe"
-
-
-class MissingProgram(RuntimeError):
-    """A program that the tests need is not installed."""
-
-
-class AbsentVersion(MissingProgram):
-    """A program that no package of Debian's has: it is used where it is there, and nowhere required."""
-
-
-def program(*names: str, package: str) -> str:
-    """Find a program by one of its names."""
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    raise MissingProgram(f"{names[0]} is not installed: apt-get install {package}")
 
 
 @dataclass(frozen=True)
@@ -68,12 +51,12 @@ class DistributionRegistry:
     whose file is `ca_file`; with `client_certificates` it wants one of its clients too, and `client` is one.
     """
 
-    #: The names that its program goes by.
     def __init__(
         self,
         folder: Path,
         username: str | None = None,
         password: str | None = None,
+        *,
         tls: bool = False,
         client_certificates: bool = False,
     ) -> None:
@@ -297,11 +280,3 @@ def _access(match: re.Match[str]) -> Access:
     size = 0 if match["size"] == "-" else int(match["size"])
     asked = parse_qs(query, keep_blank_values=True)
     return Access(match["method"], path, int(match["status"]), match["agent"], asked, size)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens at just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

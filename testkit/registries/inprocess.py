@@ -1,4 +1,4 @@
-"""An OCI distribution registry in process, which can be told to misbehave."""
+"""An OCI distribution registry in process, which can be made to misbehave."""
 
 import ssl
 
@@ -16,29 +16,29 @@ from testkit.registries.uploads import Uploads
 class FakeRegistry(Host):
     """The whole protocol over a storage in memory.
 
-    `habits` are its lasting ways, `rules` what happens to single requests, `auth` whom it lets in. Several
+    `quirks` are its lasting ways, `rules` what happens to single requests, `auth` whom it lets in. Several
     may share one storage: one that takes the uploads of another, or that serves its blobs.
     """
 
     def __init__(
         self,
-        habits: Quirks | None = None,
+        quirks: Quirks | None = None,
         auth: Auth | None = None,
         storage: Storage | None = None,
         address: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(address, tls)
-        self.habits = habits or Quirks()
+        self.quirks = quirks or Quirks()
         self.auth = auth
         self.storage = storage or Storage()
-        self._manifests = Manifests(self.storage, self.habits)
-        self._blobs = Blobs(self.storage, self.habits)
-        self._uploads = Uploads(self.storage, self.habits)
+        self._manifests = Manifests(self.storage, self.quirks)
+        self._blobs = Blobs(self.storage, self.quirks)
+        self._uploads = Uploads(self.storage, self.quirks)
 
     async def answer(self, call: Call) -> Reply:
         """Answer as the protocol has it."""
-        if self.habits.refuse_authorization and call.header("authorization"):
+        if self.quirks.refuse_authorization and call.header("authorization"):
             return error(400, "INVALID_ARGUMENT", "only one auth mechanism allowed")
         if call.kind == "token":
             return error(404, "UNSUPPORTED") if self.auth is None else await self.auth.token(call)
@@ -66,13 +66,13 @@ class FakeRegistry(Host):
         return error(404, "UNSUPPORTED", "no such endpoint")
 
     def add_blob(self, repository: str, data: bytes, digest: str | None = None) -> str:
-        """Put a blob there and give its digest; with `digest`, whatever the bytes are."""
+        """Put a blob there and return its digest; with `digest`, whatever the bytes are."""
         return self.storage.put_blob(repository, data, digest)
 
     def add_manifest(
         self, repository: str, tag: str | None, data: bytes, media_type: str, digest: str | None = None
     ) -> str:
-        """Put a manifest there, checking nothing, and give its digest."""
+        """Put a manifest there, checking nothing, and return its digest."""
         return self.storage.put_manifest(repository, Manifest(data, media_type), tag, digest)
 
     def image(
@@ -81,31 +81,32 @@ class FakeRegistry(Host):
         tag: str | None,
         layers: list[bytes | Layer] | None = None,
         platform: str = "linux/amd64",
+        *,
         docker: bool = False,
     ) -> str:
-        """Put an image there with its config and layers, and give its digest. A layer may be mere bytes."""
+        """Put an image there with its config and layers, and return its digest. A layer may be mere bytes."""
         document = image_manifest(
-            layers if layers is not None else [b"layer of " + repository.encode()], platform, docker
+            layers if layers is not None else [b"layer of " + repository.encode()], platform, docker=docker
         )
         for blob in document.blobs:
             self.add_blob(repository, blob)
         return self.add_manifest(repository, tag, document.data, document.media_type)
 
     def index(
-        self, repository: str, tag: str | None, children: dict[str, str] | list[str], docker: bool = False
+        self, repository: str, tag: str | None, children: dict[str, str] | list[str], *, docker: bool = False
     ) -> str:
-        """Put an index there over manifests that are there, and give its digest.
+        """Put an index there over manifests that are there, and return its digest.
 
         `children` are platforms (`os/arch[/variant]`), each with its manifest's digest, or mere digests.
         """
         pairs = list(children.items()) if isinstance(children, dict) else [(None, digest) for digest in children]
         held = self.storage.repository(repository).manifests
         entries = [(held[digest].media_type, held[digest].data, digest, platform) for platform, digest in pairs]
-        document = index_manifest(entries, docker)
+        document = index_manifest(entries, docker=docker)
         return self.add_manifest(repository, tag, document.data, document.media_type)
 
     def tag(self, repository: str, tag: str, reference: str) -> None:
-        """Give a manifest that is there another tag, or move a tag."""
+        """Return a manifest that is there another tag, or move a tag."""
         found = self.storage.repository(repository).find(reference)
         if found is None:
             raise KeyError(reference)

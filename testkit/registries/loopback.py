@@ -9,7 +9,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def serving(serve: Serve) -> AsyncIterator[str]:
-    """Serve connections until the block ends; give `address:port`. What is under way then is cancelled."""
+    """Serve connections until the block ends; yield `address:port`. What is under way then is cancelled."""
     connections: set[asyncio.Task[None]] = set()
 
     def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

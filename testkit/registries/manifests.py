@@ -12,19 +12,19 @@ from testkit.registries.storage import SCHEMA1, Manifest, Repository, Storage, f
 _LARGEST = 4 * 1024 * 1024
 
 
-def name_unknown(habits: Quirks) -> Reply:
+def name_unknown(quirks: Quirks) -> Reply:
     """Answer for a repository that does not exist."""
     codes = {401: "UNAUTHORIZED", 403: "DENIED"}
-    code = codes.get(habits.unknown_name, "NAME_UNKNOWN")
-    return error(habits.unknown_name, code, "repository name not known to registry")
+    code = codes.get(quirks.unknown_name, "NAME_UNKNOWN")
+    return error(quirks.unknown_name, code, "repository name not known to registry")
 
 
 class Manifests:
     """The endpoints for manifests and tags."""
 
-    def __init__(self, storage: Storage, habits: Quirks) -> None:
+    def __init__(self, storage: Storage, quirks: Quirks) -> None:
         self.storage = storage
-        self.habits = habits
+        self.quirks = quirks
 
     async def manifest(self, call: Call) -> Reply:
         """HEAD, GET, PUT or DELETE of a manifest."""
@@ -32,7 +32,7 @@ class Manifests:
             return await self._put(call)
         repository = self.storage.repositories.get(call.repository)
         if repository is None:
-            return name_unknown(self.habits)
+            return name_unknown(self.quirks)
         found = repository.find(call.reference)
         if found is None:
             return error(404, "MANIFEST_UNKNOWN", f"manifest unknown: {call.reference}")
@@ -40,11 +40,11 @@ class Manifests:
             return self._delete(repository, call.reference)
         if call.method not in ("GET", "HEAD"):
             return error(405, "UNSUPPORTED")
-        if call.method == "HEAD" and self.habits.manifest_head is not None:
-            return Reply(self.habits.manifest_head)
+        if call.method == "HEAD" and self.quirks.manifest_head is not None:
+            return Reply(self.quirks.manifest_head)
         digest, manifest = found
         headers = {"Content-Type": manifest.media_type}
-        if self.habits.digest_header:
+        if self.quirks.digest_header:
             headers["Docker-Content-Digest"] = digest
         return Reply(200, headers, manifest.data)
 
@@ -75,7 +75,7 @@ class Manifests:
             tag, digest = "", tag
         self.storage.put_manifest(call.repository, manifest, tag or None, digest)
         headers = {"Location": f"/v2/{call.repository}/manifests/{digest}"}
-        if self.habits.digest_header:
+        if self.quirks.digest_header:
             headers["Docker-Content-Digest"] = digest
         if isinstance(document.get("subject"), dict):
             headers["OCI-Subject"] = str(document["subject"].get("digest"))
@@ -90,12 +90,12 @@ class Manifests:
         if ":" in call.reference and not (fits(manifest.data, call.reference) or manifest.digest == call.reference):
             return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         repository = self.storage.repositories.get(call.repository)
-        if repository is None and not self.habits.create_on_push:
-            return name_unknown(self.habits)
+        if repository is None and not self.quirks.create_on_push:
+            return name_unknown(self.quirks)
         repository = repository or Repository()
-        if self.habits.immutable_tags and call.reference in repository.tags:
+        if self.quirks.immutable_tags and call.reference in repository.tags:
             return error(412, "PRECONDITION", f"Failed to process request: tag {call.reference} is immutable")
-        if not self.habits.check_references:
+        if not self.quirks.check_references:
             return None
         missing = [digest for digest in references(manifest.media_type, document) if not _holds(repository, digest)]
         if missing:
@@ -106,22 +106,22 @@ class Manifests:
         """One page of the tags of a repository."""
         repository = self.storage.repositories.get(call.repository)
         if repository is None:
-            return name_unknown(self.habits)
+            return name_unknown(self.quirks)
         asked = call.query("n")
-        if asked is not None and (not asked.isdigit() or int(asked) > (self.habits.most_tags or int(asked))):
+        if asked is not None and (not asked.isdigit() or int(asked) > (self.quirks.most_tags or int(asked))):
             return error(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
         last = call.query("last") or ""
         tags = sorted(tag for tag in repository.tags if tag > last)
-        size = min(int(asked) if asked is not None else len(tags), self.habits.page_size or len(tags))
+        size = min(int(asked) if asked is not None else len(tags), self.quirks.page_size or len(tags))
         page = tags[:size]
         headers = {"Content-Type": "application/json"}
-        if len(page) < len(tags) or (self.habits.link == "loop" and self.habits.page_size):
+        if len(page) < len(tags) or (self.quirks.link == "loop" and self.quirks.page_size):
             headers["Link"] = self._link(call, page[-1] if page else last, asked)
-        listed = None if not page and self.habits.tags_null else page
+        listed = None if not page and self.quirks.tags_null else page
         return Reply(200, headers, json.dumps({"name": call.repository, "tags": listed}).encode())
 
     def _link(self, call: Call, last: str, asked: str | None) -> str:
-        style = self.habits.link
+        style = self.quirks.link
         query = f"?last={quote(call.query('last') or '' if style == 'loop' else last)}" + (
             f"&n={asked}" if asked else ""
         )

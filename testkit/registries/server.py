@@ -91,7 +91,7 @@ class Host(ABC):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self._address, self._port))
         listener.listen(1024)
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003 - socket takes it by position alone
         self._port = listener.getsockname()[1]
         self._state = ServerState()
         self._loop = asyncio.new_event_loop()

@@ -87,7 +87,7 @@ class Upload:
     identity: str = field(default_factory=lambda: str(uuid.uuid4()))
     state: str = field(default_factory=lambda: uuid.uuid4().hex)
     patches: int = 0
-    told: int = 0
+    reported: int = 0
 
 
 @dataclass

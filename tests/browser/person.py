@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from testkit.registries.distribution import program
+from testkit.processes import program
 
 ARGUMENTS = (
     "--headless=new",
@@ -25,15 +26,15 @@ ARGUMENTS = (
 )
 SIZE = (1280, 800)
 
-#: Milliseconds in which a page must show what is asked for, and in which a run must end.
+# Milliseconds in which a page must show what is asked for, and in which a run must end.
 PATIENCE = 20_000
 RUN_LIMIT = 90_000
 
-#: How often one tries again, and milliseconds for which one looks each time.
+# How often one tries again, and milliseconds for which one looks each time.
 TRIES = 8
 LOOK = 2_000
 
-#: Takes a picture under a name, or does nothing.
+# Takes a picture under a name, or does nothing.
 Camera = Callable[[Page, str], None]
 
 
@@ -90,7 +91,7 @@ class Person:
         expect(page.get_by_role("button", name="Submit")).to_be_visible()
 
     def field(self, parameter: str) -> Locator:
-        """Give the part of the form that is for a parameter."""
+        """Return the part of the form that is for a parameter."""
         return self.page.locator("div.group", has=self.page.get_by_text(f"{parameter} (Optional)")).last
 
     def writes(self, parameter: str, text: str) -> None:
@@ -115,7 +116,7 @@ class Person:
             try:
                 with self.page.expect_request(lambda request: "/create_flow_run" in request.url, timeout=LOOK) as asked:
                     self.submits()
-            except TimeoutError:
+            except PlaywrightTimeout:
                 continue
             answer = asked.value.response()
             if answer is not None and answer.ok:
@@ -123,7 +124,7 @@ class Person:
         raise AssertionError("the form makes no run")
 
     def refusal_of(self, parameter: str) -> Locator:
-        """Give the words under a field that is refused."""
+        """Return the words under a field that is refused."""
         return self.field(parameter).locator("p.text-destructive").last
 
     def opens_the_run(self) -> None:
@@ -161,7 +162,7 @@ class Person:
         for _ in range(TRIES):
             try:
                 self.page.get_by_text(text).first.wait_for(timeout=LOOK)
-            except TimeoutError:
+            except PlaywrightTimeout:
                 self.page.reload()
             else:
                 return

@@ -17,7 +17,7 @@ from tests.browser.walk import looks_at_what_was_copied, looks_for_what_failed, 
 
 FOLDER = Path("docs/images")
 
-#: Bytes a second at which the source gives a blob: slowly enough for a run whose progress can be seen.
+# Bytes a second at which the source gives a blob: slowly enough for a run whose progress can be seen.
 SLOW = 150_000
 
 

@@ -19,7 +19,7 @@ from testkit.registries.proxy import running
 
 SOURCE, DESTINATION = "quay.example", "registry.example"
 
-#: The image that fails: its rule names a tag that is not there.
+# The image that fails: its rule names a tag that is not there.
 MISSING = f"{SOURCE}/team/web:v2.1"
 
 
@@ -60,7 +60,7 @@ def staged(folder: Path) -> Iterator[Stage]:
 
 @contextmanager
 def served(home: Path) -> Iterator[str]:
-    """Run a server with its UI, put the deployments on it, run a worker for them, and give the UI's address."""
+    """Run a server with its UI, put the deployments on it, run a worker for them, and return the UI's address."""
     # Without an address of its own the UI asks port 4200.
     profile = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
     settings = "\n".join(f'{name} = "{value}"' for name, value in profile.items())
@@ -79,7 +79,7 @@ def _layer(seed: str, size: int) -> bytes:
 
 @contextmanager
 def _proxy(routes: dict[str, str]) -> Iterator[str]:
-    """Run the proxy in a loop of its own, and give its address."""
+    """Run the proxy in a loop of its own, and return its address."""
     ready: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:

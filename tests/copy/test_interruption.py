@@ -56,7 +56,7 @@ async def test_who_waited_for_a_cancelled_copy_goes_on(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     # The registry takes a manifest whether or not its blobs are there.
-    fake_destination.habits.check_references = False
+    fake_destination.quirks.check_references = False
     for tag in ("v1", "v2"):
         fake_source.image("a/app", tag, [LARGE, tag.encode()])
     stall = Fault(Match("blob-get", path=sha256(LARGE)), actions.stall_after(len(LARGE) // 2), times=1)

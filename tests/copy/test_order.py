@@ -15,7 +15,7 @@ from tests.copy.running import configured, errors, run
 
 async def test_no_tag_names_what_is_not_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     # The registry refuses a manifest whose blobs or children it does not have.
-    assert fake_destination.habits.check_references
+    assert fake_destination.quirks.check_references
     push_nested_index(fake_source.host, "a/app", "v1")
     images = {f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}
     assert errors(await run(configured(images, fake_source, fake_destination))) == {}

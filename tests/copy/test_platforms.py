@@ -57,7 +57,7 @@ async def test_an_index_keeps_what_matches(
     platforms: list[str],
     kept: list[str],
 ) -> None:
-    fake_source.index("a/app", "v1", children, docker)
+    fake_source.index("a/app", "v1", children, docker=docker)
     outcome, document = await filtered(fake_source, fake_destination, *platforms)
     assert outcome == "copied"
     whole = json.loads(fake_source.manifest("a/app", "v1") or b"")
@@ -159,7 +159,7 @@ async def test_nothing_left_is_skipped(
 async def test_a_single_image_is_judged_by_its_config(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, docker: bool, platform: str, wanted: str, outcome: str
 ) -> None:
-    digest = fake_source.image("a/app", "v1", [b"layer"], platform, docker)
+    digest = fake_source.image("a/app", "v1", [b"layer"], platform, docker=docker)
     assert (await filtered(fake_source, fake_destination, wanted))[0] == outcome
     assert fake_destination.digest("a/app", "v1") == (digest if outcome == "copied" else None)
 

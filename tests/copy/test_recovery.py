@@ -196,12 +196,12 @@ async def test_a_session_that_says_it_has_nothing_starts_anew(fake_source: FakeR
 
 
 @pytest.mark.parametrize(
-    ("habits", "told"), [(Quirks(), 99_999), (Quirks(refuse_chunks=416), None), (Quirks(refuse_chunks=400), None)]
+    ("quirks", "told"), [(Quirks(), 99_999), (Quirks(refuse_chunks=416), None), (Quirks(refuse_chunks=400), None)]
 )
 async def test_where_nothing_can_go_on_it_starts_anew_and_is_not_asked_again(
-    fake_source: FakeRegistry, habits: Quirks, told: int | None
+    fake_source: FakeRegistry, quirks: Quirks, told: int | None
 ) -> None:
-    with FakeRegistry(habits) as destination:
+    with FakeRegistry(quirks) as destination:
         if told is not None:
             destination.rules.append(Fault("upload-status", actions.with_header("Range", f"0-{told}")))
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1))
@@ -212,7 +212,7 @@ async def test_where_nothing_can_go_on_it_starts_anew_and_is_not_asked_again(
         assert ["content-range" in entry.headers for entry in patches[2:]] == [False, False]
         assert len(patches) == 4
         asked = destination.count("upload-status")
-        assert asked == (1 if habits.refuse_chunks == 400 else 2)
+        assert asked == (1 if quirks.refuse_chunks == 400 else 2)
         assert starts(destination) == 3
 
 

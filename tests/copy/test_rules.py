@@ -152,7 +152,7 @@ async def test_a_source_that_is_missing_costs_itself_alone(
 async def test_a_repository_without_tags_has_nothing_to_do(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
-    fake_source.habits.tags_null = True
+    fake_source.quirks.tags_null = True
     fake_source.storage.repository("a/app")
     report = await run(
         configured({f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)

@@ -121,9 +121,9 @@ async def test_small_blobs_that_meet_such_a_registry_together_all_arrive(fake_so
         assert len(refused(destination, "upload-put")) == 3
 
 
-@pytest.mark.parametrize("habits", [Quirks(refuse_chunks=416), Quirks(least_chunk=5 * 1024 * 1024)])
-async def test_a_blob_is_one_request_where_nobody_asks_for_more(fake_source: FakeRegistry, habits: Quirks) -> None:
-    with FakeRegistry(habits) as destination:
+@pytest.mark.parametrize("quirks", [Quirks(refuse_chunks=416), Quirks(least_chunk=5 * 1024 * 1024)])
+async def test_a_blob_is_one_request_where_nobody_asks_for_more(fake_source: FakeRegistry, quirks: Quirks) -> None:
+    with FakeRegistry(quirks) as destination:
         await copied(fake_source, destination, LARGE)
         assert [entry.bytes_in for entry in destination.log.entries("upload-patch")] == [SIZE] * len(LARGE)
         assert refused(destination, "upload-patch", "upload-put") == []
@@ -151,7 +151,7 @@ def lengths(patches: list[Entry]) -> list[int]:
 async def test_chunks_are_as_large_as_the_registry_wants_them(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, most: int, least: int, expected: list[int]
 ) -> None:
-    fake_destination.habits.least_chunk = least
+    fake_destination.quirks.least_chunk = least
     told = actions.with_header("OCI-Chunk-Max-Length", str(most))
     fake_destination.rules.append(Fault("upload-start", told))
     await copied(fake_source, fake_destination, LARGE[:1])
@@ -232,7 +232,7 @@ async def test_a_stream_that_is_sent_round_in_circles_is_given_up(
 async def test_a_location_that_forgot_tls_is_asked_by_tls(fake_source: FakeRegistry, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     with FakeRegistry(tls=authority.server().server_context()) as destination:
-        destination.habits.location, destination.habits.location_base = "other-host", f"http://{destination.host}"
+        destination.quirks.location, destination.quirks.location_base = "other-host", f"http://{destination.host}"
         digest = fake_source.image("a/app", "v1", [LARGE[0], *SMALL])
         auth = {destination.host: {"ca_file": str(authority.ca_file)}}
         images = {f"{fake_source.host}/a/app:v1": f"{destination.host}/a/app"}

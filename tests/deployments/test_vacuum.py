@@ -10,7 +10,7 @@ import pytest
 from testkit.command_line import CommandLine, insecure
 from testkit.prefect.api import PrefectApi
 from testkit.prefect.programs import Programs
-from testkit.registries.distribution import free_port
+from testkit.processes import free_port
 from testkit.registries.inprocess import FakeRegistry
 
 # One process has the server with the deployments, and its worker: to set them up takes half a minute.

@@ -48,15 +48,15 @@ async def test_what_is_not_there_is_none(fake_source: FakeRegistry) -> None:
     assert fake_source.count("manifest-head") == 1
 
 
-@pytest.mark.parametrize("habits", [Quirks(digest_header=False), Quirks(manifest_head=405)])
-async def test_a_head_without_a_digest_is_made_good_with_a_get(habits: Quirks) -> None:
-    with FakeRegistry(habits) as registry:
+@pytest.mark.parametrize("quirks", [Quirks(digest_header=False), Quirks(manifest_head=405)])
+async def test_a_head_without_a_digest_is_made_good_with_a_get(quirks: Quirks) -> None:
+    with FakeRegistry(quirks) as registry:
         digest = registry.image("a/app", "v1")
         async with opened(registry.host) as repository:
             found = await repository.manifests.head("v1")
             assert found is not None
             assert found.digest == digest
-            if habits.manifest_head is None:
+            if quirks.manifest_head is None:
                 assert await repository.manifests.head("v2") is None
 
 
@@ -150,7 +150,7 @@ async def test_a_digest_of_sha512(fake_source: FakeRegistry) -> None:
 
 
 async def test_the_bytes_and_the_type_are_put_as_they_are(fake_destination: FakeRegistry) -> None:
-    fake_destination.habits.check_references = False
+    fake_destination.quirks.check_references = False
     body = b'\t{"schemaVersion" : 2,\n "mediaType":"application/vnd.example+json", "x": 1.50 }\n'
     async with opened(fake_destination.host, writable=True) as repository:
         await repository.manifests.put("v1", Manifest.of(body, "application/vnd.example+json"))
@@ -159,8 +159,8 @@ async def test_the_bytes_and_the_type_are_put_as_they_are(fake_destination: Fake
 
 
 async def test_a_put_that_is_refused_is_told_as_the_registry_says_it(fake_destination: FakeRegistry) -> None:
-    fake_destination.habits.check_references = False
-    fake_destination.habits.immutable_tags = True
+    fake_destination.quirks.check_references = False
+    fake_destination.quirks.immutable_tags = True
     async with opened(fake_destination.host, writable=True) as repository:
         await repository.manifests.put("v1", Manifest.of(image_manifest([]).data, OCI_MANIFEST))
         with pytest.raises(RequestRejected, match=r"412.*tag v1 is immutable") as told:
@@ -173,8 +173,8 @@ async def test_a_put_that_is_refused_is_told_as_the_registry_says_it(fake_destin
 async def test_an_immutable_tag_that_is_right_already_is_well(
     fake_destination: FakeRegistry, faults: list[Fault]
 ) -> None:
-    fake_destination.habits.immutable_tags = True
-    fake_destination.habits.check_references = False
+    fake_destination.quirks.immutable_tags = True
+    fake_destination.quirks.check_references = False
     fake_destination.rules.extend(faults)
     manifest = Manifest.of(image_manifest([]).data, OCI_MANIFEST)
     async with opened(fake_destination.host, writable=True) as repository:

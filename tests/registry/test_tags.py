@@ -45,7 +45,7 @@ async def test_pages_follow_at_the_registrys_own_host(
 
 
 async def test_a_page_that_leads_to_itself_is_the_last(fake_source: FakeRegistry) -> None:
-    fake_source.habits.page_size, fake_source.habits.link = 3, "loop"
+    fake_source.quirks.page_size, fake_source.quirks.link = 3, "loop"
     tags = filled(fake_source, 10)
     async with opened(fake_source.host) as repository:
         assert await repository.tags.all() == tags[:3]

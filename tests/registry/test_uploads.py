@@ -49,7 +49,7 @@ async def whole(repository: Repository) -> None:
 
 @pytest.mark.parametrize("upload", [whole, streamed])
 @pytest.mark.parametrize(
-    "habits",
+    "quirks",
     [
         Quirks(),
         Quirks(location="relative"),
@@ -63,8 +63,8 @@ async def whole(repository: Repository) -> None:
         Quirks(least_chunk=1024 * 1024),
     ],
 )
-async def test_an_upload(habits: Quirks, upload: Way) -> None:
-    with FakeRegistry(habits) as registry:
+async def test_an_upload(quirks: Quirks, upload: Way) -> None:
+    with FakeRegistry(quirks) as registry:
         async with opened(registry.host, writable=True) as repository:
             await upload(repository)
         assert registry.blob("a/app", DIGEST) == BLOB
@@ -98,7 +98,7 @@ async def test_an_upload_at_another_host(upload: Way) -> None:
         FakeRegistry(storage=storage) as registry,
         FakeRegistry(Quirks(refuse_authorization=True), storage=storage) as uploads,
     ):
-        registry.habits.location, registry.habits.location_base = "other-host", uploads.url
+        registry.quirks.location, registry.quirks.location_base = "other-host", uploads.url
         async with opened(registry.host, writable=True) as repository:
             await upload(repository)
         assert registry.blob("a/app", DIGEST) == BLOB

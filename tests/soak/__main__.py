@@ -20,7 +20,7 @@ from tests.soak.scenarios import make_scenario
 
 SEEDS, KILLS = 300, 100
 
-#: Seconds between two lines that say how far it is.
+# Seconds between two lines that say how far it is.
 _SPEAK_EVERY = 20.0
 
 app = App(
@@ -39,7 +39,7 @@ def soak(
     kill: int | None = None,
     json: Path | None = None,
 ) -> int:
-    """Run seeds and kills; give 1 where one of them ended otherwise than it must.
+    """Run seeds and kills; return 1 where one of them ended otherwise than it must.
 
     Parameters
     ----------

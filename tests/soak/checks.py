@@ -8,13 +8,13 @@ from tests.soak.images import Image
 from tests.soak.registries import Place
 from tests.soak.storage import missing_below
 
-#: What a person does not want to read: names of classes, objects, traces.
+# What a person does not want to read: names of classes, objects, traces.
 _FOR_PROGRAMS = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception|Timeout|Disconnected|Mismatch|Failure)\b|Traceback|unexpected|<class| object at |"
     r"\bNone\b|aiohttp|httpx|asyncio|\[Errno",
 )
 
-#: What differs from one run to the next: addresses, digests, names and numbers.
+# What differs from one run to the next: addresses, digests, names and numbers.
 _PARTICULARS = re.compile(
     r"127\.0\.0\.1:\d+(?:/[\w/-]+)?(?:[:@][\w:]*\w)?|\b[0-9a-f]{12,}\b|\bsha256:\w+|\b\d[\d,.]{3,}"
 )
@@ -24,7 +24,7 @@ Copies = list[tuple[Image, Place, str]]
 
 
 def find_errors(source: Place, copies: Copies, report: Report) -> list[str]:
-    """Give what is wrong with the end of a run: nothing where it ended as it must."""
+    """Return what is wrong with the end of a run: nothing where it ended as it must."""
     failed = {image.destination: image for image in report.images if image.outcome is Outcome.FAILED}
     reported = {image.destination for image in report.images}
     faults: list[str] = []
@@ -42,7 +42,7 @@ def find_errors(source: Place, copies: Copies, report: Report) -> list[str]:
 
 
 def broken_tags(copies: Copies, *, at_rest: bool = True) -> list[str]:
-    """Give what the tags at all destinations name and is not there, or is not what it should be.
+    """Return what the tags at all destinations name and is not there, or is not what it should be.
 
     Where a registry is not ``at_rest``, a tag may be listed that names nothing yet: docker/distribution makes its
     folder first, and its link then.
@@ -63,7 +63,7 @@ def is_plain(cause: str) -> bool:
 
 
 def causes(report: Report) -> Iterable[str]:
-    """Give the failures' causes without what differs from run to run, to be counted."""
+    """Return the failures' causes without what differs from run to run, to be counted."""
     for image in report.images:
         if image.outcome is Outcome.FAILED:
             for cause in _words(image).split("; cannot "):

@@ -76,5 +76,5 @@ class Counts:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """Give all of it as JSON."""
+        """Return all of it as JSON."""
         return json.dumps(vars(self), indent=2)

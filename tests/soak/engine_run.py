@@ -22,21 +22,21 @@ from imageferry.registry.http import auth, transport
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.report.outcomes import Report
 
-#: As `flows.rule` has it.
+# As `flows.rule` has it.
 IMAGES_AT_ONCE = 12
 
-#: Seconds of silence after which a side is given up, in place of a minute: far more than a request takes here.
+# Seconds of silence after which a side is given up, in place of a minute: far more than a request takes here.
 SILENCE = 3.0
 
-#: How much quicker the time goes in which a registry is waited for.
+# How much quicker the time goes in which a registry is waited for.
 QUICKER = 20
 
-#: The longest pause between two tries, in seconds.
+# The longest pause between two tries, in seconds.
 LONGEST_PAUSE = 0.05
 
 
 async def cross(text: str, proc: int = DEFAULT_PROC) -> Report:
-    """Do what a configuration says with ``proc`` blobs in flight, and give the report."""
+    """Do what a configuration says with ``proc`` blobs in flight, and return the report."""
     configuration = load_text(text, "config.json", environment={})
     async with Engine(configuration, Options(proc=proc), {}) as engine:
 

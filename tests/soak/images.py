@@ -59,7 +59,7 @@ def images(rng: Random, largest: int, most: int) -> list[Image]:
 def _image(rng: Random, shared: list[bytes], largest: int, platform: str, docker: bool | None = None) -> Document:
     own = [layer(rng, largest) for _ in range(rng.randint(0, 2))]
     layers = [*rng.sample(shared, rng.randint(0, len(shared))), *own]
-    return image_manifest(list(layers), platform, rng.random() < 0.5 if docker is None else docker)
+    return image_manifest(list(layers), platform, docker=rng.random() < 0.5 if docker is None else docker)
 
 
 def _artifact(data: bytes) -> Document:
@@ -82,7 +82,7 @@ def _index(rng: Random, repository: str, tag: str, shared: list[bytes], largest:
         (child.media_type, child.data, child.digest, platform)
         for child, platform in zip(children, platforms, strict=True)
     ]
-    root = index_of(entries, docker)
+    root = index_of(entries, docker=docker)
     if not nested:
         return Image(repository, tag, root, tuple(children))
     outer = index_of([(root.media_type, root.data, root.digest, None)])

@@ -28,10 +28,10 @@ from tests.soak.images import MIB, Image, cargo
 from tests.soak.registries import Place, running
 from tests.soak.scenarios import Site
 
-#: Every so many kills are of the whole command, which starts ten times as slowly as the engine alone.
+# Every so many kills are of the whole command, which starts ten times as slowly as the engine alone.
 COMMAND_EVERY = 6
 
-#: Seconds after which a run hangs.
+# Seconds after which a run hangs.
 HANGS_AFTER = 180.0
 
 
@@ -53,7 +53,7 @@ class Killer:
         self._resources.close()
 
     def kill(self, number: int) -> Counts:
-        """Do one kill, and give its counts; what is wrong is in ``wrong``."""
+        """Do one kill, and return its counts; what is wrong is in ``wrong``."""
         folder = self._folder / f"kill-{number}"
         folder.mkdir(parents=True)
         rng = Random(f"kill {number}")
@@ -87,7 +87,7 @@ Kept = tuple[str, str]
 
 def _engine(folder: Path) -> Start:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DOCKER_CONFIG": str(folder)}
-    words = [sys.executable, "-m", "tests.soak.crossing", "config.json", "report.json"]
+    words = [sys.executable, "-m", "tests.soak.engine_run", "config.json", "report.json"]
     return lambda: subprocess.Popen(
         words,
         cwd=folder,
@@ -167,7 +167,7 @@ class _Kill:
         return [f"the first run failed by itself: {said}"] if process.returncode not in (0, -9) else []
 
     def _again(self, copies: Copies, arrived: set[Kept], tally: Counts) -> list[str]:
-        """Run again, and give what is wrong: all must be there at the end, and nothing sent that had arrived."""
+        """Run again, and return what is wrong: all must be there at the end, and nothing sent that had arrived."""
         for place in (self.source, self.place):
             place.heal()
             place.door.clear_log()
@@ -184,7 +184,7 @@ class _Kill:
         return self._sent_again(copies, arrived, tally) + find_errors(self.source, copies, report)
 
     def _sent_again(self, copies: Copies, arrived: set[Kept], tally: Counts) -> list[str]:
-        """Give the blobs that had arrived and were sent again, but the small ones that are sent rather than asked for.
+        """Return the blobs that had arrived and were sent again, but the small ones, sent rather than asked for.
 
         docker/distribution knows no repository without a tag, and where none is known small blobs are not looked up.
         """
@@ -207,7 +207,7 @@ class _Kill:
 
 
 def _said(process: "subprocess.Popen[str]", limit: float | None = None) -> str:
-    """Wait for the end of a process, ``limit`` seconds at most, and give the last of what it said."""
+    """Wait for the end of a process, ``limit`` seconds at most, and return the last of what it said."""
     return "".join(filter(None, process.communicate(timeout=limit)))[-2000:]
 
 
@@ -216,6 +216,6 @@ def _repositories(load: list[Image]) -> list[str]:
 
 
 def _arrived(copies: Copies) -> set[Kept]:
-    """Give the repositories with the blobs that they have."""
+    """Return the repositories with the blobs that they have."""
     wanted = {(repository, digest): place for image, place, repository in copies for digest in image.blobs}
     return {(name, digest) for (name, digest), place in wanted.items() if place.store.has_blob(name, digest)}

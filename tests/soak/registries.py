@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testkit.processes import MissingProgram
 from testkit.registries.auth import Bearer
-from testkit.registries.distribution import Distribution3, DistributionRegistry, MissingProgram
+from testkit.registries.distribution import Distribution3, DistributionRegistry
 from testkit.registries.inprocess import FakeRegistry
 from testkit.registries.server import Host
 from tests.soak.faulty_proxy import FaultyProxy
@@ -18,15 +19,15 @@ from tests.soak.storage import MemoryStore, ServedStore, Store
 
 USER, PASSWORD = "ferry", "not-a-secret"
 
-#: Seconds in which requests that a client has left come to their end.
+# Seconds in which requests that a client has left come to their end.
 _SETTLE_LIMIT = 20.0
 
-#: Seconds that a token lives at least.
+# Seconds that a token lives at least.
 _TOKENS_LIVE = 0.3
 
 
 def kinds_here() -> tuple[str, ...]:
-    """Give the kinds of registries whose programs are installed."""
+    """Return the kinds of registries whose programs are installed."""
     found = [IN_PROCESS]
     for kind, registry in ((DISTRIBUTION_2, DistributionRegistry), (DISTRIBUTION_3, Distribution3)):
         try:
@@ -100,7 +101,7 @@ def running(site: Site, folder: Path) -> Iterator[Place]:
     auth = Expiring({USER: PASSWORD}) if site.tokens else None
     with ExitStack() as stack:
         if site.kind == IN_PROCESS:
-            fake = stack.enter_context(FakeRegistry(site.habits, auth))
+            fake = stack.enter_context(FakeRegistry(site.quirks, auth))
             place = Place(fake, MemoryStore(fake.storage), auth)
         else:
             registry = DistributionRegistry if site.kind == DISTRIBUTION_2 else Distribution3

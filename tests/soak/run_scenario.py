@@ -16,12 +16,12 @@ from tests.soak.engine_run import cross, impatient
 from tests.soak.registries import Place, running
 from tests.soak.scenarios import Scenario
 
-#: Seconds after which a run hangs. One that fails everywhere takes some twenty.
+# Seconds after which a run hangs. One that fails everywhere takes some twenty.
 HANGS_AFTER = 180.0
 
 
 async def run_scenario(world: Scenario, folder: Path) -> Counts:
-    """Run one world, and give its counts; what is wrong with its end is in ``wrong``, and then the folder is kept."""
+    """Run one world, and return its counts; what is wrong with its end is in ``wrong``, and then the folder is kept."""
     folder.mkdir(parents=True)
     tally = Counts(seeds=1, images=len(world.images), copies=len(world.images) * len(world.destinations))
     with ExitStack() as stack:
@@ -69,11 +69,11 @@ class _ScenarioRun:
         return self._report is not None and self._report.totals.failed > 0
 
     def causes(self) -> list[str]:
-        """Give the causes of the last run's failures."""
+        """Return the causes of the last run's failures."""
         return [image.error or "" for image in self._report.images if image.error] if self._report else []
 
     async def run(self, which: str, tally: Counts) -> list[str]:
-        """Run the engine once, and give what is wrong with the end."""
+        """Run the engine once, and return what is wrong with the end."""
         watch = asyncio.get_running_loop().call_later(HANGS_AFTER - 1, _write_stacks, self._folder / "stacks.txt")
         try:
             async with asyncio.timeout(HANGS_AFTER):

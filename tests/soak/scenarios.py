@@ -8,7 +8,7 @@ from testkit.registries.quirks import Quirks
 from tests.soak.faults import ScheduledFault, draw_faults, draw_lasting_fault
 from tests.soak.images import MIB, Image, described, images
 
-#: Kinds of registries: docker/distribution 2.8, distribution 3, and the one in process.
+# Kinds of registries: docker/distribution 2.8, distribution 3, and the one in process.
 DISTRIBUTION_2, DISTRIBUTION_3, IN_PROCESS = "distribution 2", "distribution 3", "in process"
 KINDS = (DISTRIBUTION_2, DISTRIBUTION_3, IN_PROCESS)
 
@@ -18,7 +18,7 @@ class Site:
     """A registry as it is to be: its kind, the ways of one in process, whether it wants tokens, its troubles."""
 
     kind: str
-    habits: Quirks = field(default_factory=Quirks)
+    quirks: Quirks = field(default_factory=Quirks)
     tokens: bool = False
     troubles: tuple[ScheduledFault, ...] = ()
 
@@ -85,15 +85,15 @@ def _site(rng: Random, kinds: tuple[str, ...], *, destination: bool) -> Site:
     if kind not in kinds:
         kind = IN_PROCESS
     tokens = rng.random() < 0.4
-    habits = _habits(rng, destination=destination)
+    quirks = _quirks(rng, destination=destination)
     drawn = draw_faults(rng, destination=destination, tokens=tokens, most=10)
-    return Site(kind, habits if kind == IN_PROCESS else Quirks(), tokens, tuple(drawn))
+    return Site(kind, quirks if kind == IN_PROCESS else Quirks(), tokens, tuple(drawn))
 
 
-def _habits(rng: Random, *, destination: bool) -> Quirks:
+def _quirks(rng: Random, *, destination: bool) -> Quirks:
     """Draw the ways of a registry in process: mostly the specification's, some of those of the field."""
     odd = rng.random() < 0.6
-    habits = Quirks(
+    quirks = Quirks(
         # Most real ones check; one that does not shows what the order of the copying alone is worth.
         check_references=rng.random() < 0.4,
         broken_patch=rng.choice(["keep", "drop"]),
@@ -102,8 +102,8 @@ def _habits(rng: Random, *, destination: bool) -> Quirks:
         state=rng.random() < 0.7,
     )
     if odd and destination:
-        habits = replace(
-            habits,
+        quirks = replace(
+            quirks,
             mount=rng.choice([201, 202, 404, 405]),
             patch_status=rng.choice([202, 202, 201, 204]),
             patch_before_put=rng.random() < 0.2,
@@ -112,10 +112,10 @@ def _habits(rng: Random, *, destination: bool) -> Quirks:
             unknown_name=rng.choice([404, 404, 401, 403, 500]),
         )
     if odd:
-        habits = replace(
-            habits,
+        quirks = replace(
+            quirks,
             digest_header=rng.random() < 0.7,
             manifest_head=rng.choice([None, None, 405]),
             page_size=rng.choice([None, 1]),
         )
-    return habits
+    return quirks

@@ -10,8 +10,9 @@ from testkit.images.making import ImageMaker
 from testkit.images.push import get_raw, push_blob, push_document, request
 from testkit.images.schema1 import schema1_manifest
 from testkit.images.skopeo import skopeo_copy, skopeo_raw
+from testkit.processes import MissingProgram, free_port, program
 from testkit.registries import distribution
-from testkit.registries.distribution import DistributionRegistry, MissingProgram, free_port, program
+from testkit.registries.distribution import DistributionRegistry
 from testkit.registries.inprocess import FakeRegistry
 
 

@@ -138,15 +138,15 @@ def test_a_blob_is_mounted_or_not(fake_destination: FakeRegistry) -> None:
     assert fake_destination.blob("b/app", digest) == b"layer"
     assert fake_destination.count("mount") == 1
     for status in (202, 401, 403, 404, 405):
-        fake_destination.habits.mount = status
+        fake_destination.quirks.mount = status
         assert request("POST", fake_destination.host, path, b"").status == status
 
 
 def test_uploads_go_to_another_host(image: Document) -> None:
     storage = Storage()
     with FakeRegistry(Quirks(refuse_authorization=True), storage=storage) as uploads:
-        habits = Quirks(location="other-host", location_base=uploads.url)
-        with FakeRegistry(habits, storage=storage) as registry:
+        quirks = Quirks(location="other-host", location_base=uploads.url)
+        with FakeRegistry(quirks, storage=storage) as registry:
             push_document(registry.host, "a/app", "v1", image)
             assert (uploads.count("upload-put"), registry.count("upload-put")) == (2, 0)
 

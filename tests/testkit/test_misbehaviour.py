@@ -92,20 +92,20 @@ def test_a_store_of_blobs_refuses_authorization(fake_source: FakeRegistry, path:
         assert request("GET", store.host, target, auth=("ferry", "secret")).status == 400
 
 
-@pytest.mark.parametrize(("habit", "status"), [("keep", 204), ("drop", 404)])
-def test_a_broken_upload(fake_destination: FakeRegistry, habit: str, status: int) -> None:
-    fake_destination.habits.broken_patch = "keep" if habit == "keep" else "drop"
+@pytest.mark.parametrize(("quirk", "status"), [("keep", 204), ("drop", 404)])
+def test_a_broken_upload(fake_destination: FakeRegistry, quirk: str, status: int) -> None:
+    fake_destination.quirks.broken_patch = "keep" if quirk == "keep" else "drop"
     fake_destination.rules.append(Fault("upload-patch", actions.hang_up_reading(400_000)))
     location = request("POST", fake_destination.host, "/v2/a/app/blobs/uploads/", b"").headers["location"]
     target = location.removeprefix(fake_destination.url)
     with pytest.raises(ConnectionError):
         request("PATCH", fake_destination.host, target, BLOB)
     found = request("GET", fake_destination.host, target)
-    assert (found.status, found.headers.get("range")) == (status, "0-399999" if habit == "keep" else None)
+    assert (found.status, found.headers.get("range")) == (status, "0-399999" if quirk == "keep" else None)
 
 
 def test_an_upload_that_is_refused_before_its_end(fake_destination: FakeRegistry) -> None:
-    fake_destination.habits.quota = 10
+    fake_destination.quirks.quota = 10
     fake_destination.rules.append(Fault("upload-patch", actions.refuse(413, "SIZE_INVALID")))
     location = request("POST", fake_destination.host, "/v2/a/app/blobs/uploads/", b"").headers["location"]
     target = location.removeprefix(fake_destination.url)
@@ -132,14 +132,14 @@ def test_tokens_that_are_revoked_in_mid_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("habits", "name", "status", "part"),
+    ("quirks", "name", "status", "part"),
     [
         (Quirks(unknown_name=500), "b/app", 500, b"NAME_UNKNOWN"),
         (Quirks(tags_null=True), "a/app", 200, b'"tags": null'),
     ],
 )
-def test_tags_of_nothing(habits: Quirks, name: str, status: int, part: bytes) -> None:
-    with FakeRegistry(habits) as registry:
+def test_tags_of_nothing(quirks: Quirks, name: str, status: int, part: bytes) -> None:
+    with FakeRegistry(quirks) as registry:
         registry.storage.repository("a/app")
         answer = request("GET", registry.host, f"/v2/{name}/tags/list")
         assert (answer.status, part in answer.body) == (status, True)
@@ -154,9 +154,9 @@ def test_the_link_to_the_next_page() -> None:
             ("absolute", f"<{registry.url}/v2/"),
             ("other-scheme", "<https://"),
         ):
-            registry.habits.link = style  # type: ignore[assignment]
+            registry.quirks.link = style  # type: ignore[assignment]
             assert request("GET", registry.host, "/v2/a/app/tags/list?n=9").headers["link"].startswith(start)
-        registry.habits.link = "loop"
+        registry.quirks.link = "loop"
         assert request("GET", registry.host, "/v2/a/app/tags/list?last=v2").headers["link"] == (
             '</v2/a/app/tags/list?last=v2>; rel="next"'
         )

@@ -14,8 +14,9 @@ from orchestration.blocks.stored import read_configuration
 from testkit.command_line import CommandLine, insecure
 from testkit.prefect.api import PrefectApi
 from testkit.prefect.programs import Programs
+from testkit.processes import free_port
 from testkit.registries.auth import Bearer
-from testkit.registries.distribution import DistributionRegistry, free_port
+from testkit.registries.distribution import DistributionRegistry
 from testkit.registries.inprocess import FakeRegistry
 
 # One process has the server with the deployments, and its worker: to set them up takes half a minute.

@@ -53,7 +53,7 @@ async def test_not_to_an_upload_at_another_host() -> None:
         FakeRegistry(auth=Basic(USERS), storage=storage) as registry,
         FakeRegistry(Quirks(refuse_authorization=True), storage=storage) as uploads,
     ):
-        registry.habits.location, registry.habits.location_base = "other-host", uploads.url
+        registry.quirks.location, registry.quirks.location_base = "other-host", uploads.url
         async with opened(registry.host, entry=access(NAME, PASSWORD), writable=True) as repository:
             await (await repository.uploads.start(sha256(b"layer"))).put(b"layer")
         assert [entry.kind for entry in uploads.log] == ["upload-put"]

@@ -39,7 +39,7 @@ async def test_what_cannot_heal_is_asked_once(fake_source: FakeRegistry, status:
 
 
 async def test_a_repository_that_is_unknown_with_500_is_asked_once(fake_source: FakeRegistry) -> None:
-    fake_source.habits.unknown_name = 500
+    fake_source.quirks.unknown_name = 500
     async with opened(fake_source.host, "b/app") as repository:
         with pytest.raises(RegistryError) as told:
             await repository.manifests.get("v1")

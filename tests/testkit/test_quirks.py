@@ -25,7 +25,7 @@ def upload(registry: FakeRegistry, method: str, headers: dict[str, str] | None =
 
 
 @pytest.mark.parametrize(
-    ("habits", "method", "status"),
+    ("quirks", "method", "status"),
     [
         (Quirks(), "PUT", 201),
         (Quirks(location="relative", state=False), "PUT", 201),
@@ -38,9 +38,9 @@ def upload(registry: FakeRegistry, method: str, headers: dict[str, str] | None =
         (Quirks(cancel_status=401), "DELETE", 401),
     ],
 )
-def test_uploads(habits: Quirks, method: str, status: int) -> None:
-    with FakeRegistry(habits) as registry:
-        assert upload(registry, method, RANGED if habits.refuse_chunks else None).status == status
+def test_uploads(quirks: Quirks, method: str, status: int) -> None:
+    with FakeRegistry(quirks) as registry:
+        assert upload(registry, method, RANGED if quirks.refuse_chunks else None).status == status
 
 
 def test_a_range_that_is_one_request_behind() -> None:

@@ -1,0 +1,82 @@
+"""The tiers of the tests, by marker: what a test needs beside Python, and whether it is slow.
+
+Most of it shows in the fixtures of a test. What no fixture shows stands in `TESTS`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Who uses one of these fixtures, directly or through another, needs what the marker says.
+FIXTURES = {
+    "registry": {
+        "source_registry",
+        "destination_registry",
+        "password_registry",
+        "tls_registry",
+        "client_certificate_registry",
+        "third",
+        "image_maker",
+    },
+    "prefect": {"prefect_server", "bare_server"},
+    "browser": {"ui"},
+    # A process for each test.
+    "slow": {"without_prefect"},
+}
+
+# Folders, files, classes and single tests, each with its markers.
+TESTS = {
+    "tests/browser": ("browser", "prefect", "registry", "slow"),
+    "tests/cli/test_command.py::test_a_first_run_anywhere_needs_no_set_up": ("prefect",),
+    "tests/config/test_document.py::test_the_parser_in_python_says_the_same": ("slow",),
+    "tests/config/test_rules.py::test_ten_thousand_rules_are_as_many_rules": ("slow",),
+    "tests/copy/test_breaking.py::test_a_destination_that_stands_still_drops_out": ("slow",),
+    "tests/copy/test_limits.py::test_500_tags_at_a_registry_that_is_away": ("slow",),
+    "tests/copy/test_limits.py::test_a_blob_may_take_longer_than_any_time_out": ("slow",),
+    "tests/copy/test_limits.py::test_a_slow_lane_is_no_stall": ("slow",),
+    "tests/copy/test_memory.py": ("slow",),
+    "tests/copy/test_order.py::test_a_source_waits_for_a_destination_that_is_slow": ("slow",),
+    "tests/copy/test_reader.py::test_the_bytes_are_the_blobs_or_it_is_told": ("slow",),
+    "tests/copy/test_recovery.py": ("slow",),
+    "tests/copy/test_requests.py::test_small_blobs_are_looked_for_in_nothing_until_it_is_known_to_be_nothing": (
+        "slow",
+    ),
+    "tests/deployments/test_postgres.py": ("prefect",),
+    "tests/orchestration/blocks/test_block_types.py::test_a_server_that_does_not_answer_is_told": ("slow",),
+    "tests/orchestration/server/test_server_lost.py": ("prefect",),
+    "tests/registry/test_any_answer.py": ("slow",),
+    "tests/registry/test_raw_answers.py::test_any_bytes": ("slow",),
+    "tests/soak/test_soak.py::test_a_seed_ends_as_it_must": ("registry", "slow"),
+    "tests/soak/test_soak.py::test_a_copy_that_is_killed_is_finished_by_the_next_run": ("prefect", "registry", "slow"),
+    "tests/testkit/test_inprocess.py::test_its_images_are_images_to_skopeo": ("registry",),
+    "tests/testkit/test_inprocess.py::test_skopeo_reads_a_signed_schema_1_manifest": ("registry",),
+    "tests/testkit/test_inprocess.py::test_skopeo_signs_in": ("registry",),
+}
+
+
+def mark(items: Iterable[pytest.Item]) -> None:
+    """Mark each test with its tiers."""
+    for item in items:
+        for marker in _markers_of(item):
+            item.add_marker(marker)
+
+
+def _markers_of(item: pytest.Item) -> set[str]:
+    used = set(getattr(item, "fixturenames", ()))
+    markers = {marker for marker, fixtures in FIXTURES.items() if used & fixtures}
+    for place in _places_of(item):
+        markers.update(TESTS.get(place, ()))
+    return markers
+
+
+def _places_of(item: pytest.Item) -> Iterable[str]:
+    """Yield a test's folders, its file, its class if it has one, and the test without its parameters."""
+    file = item.path.relative_to(ROOT)
+    yield from (folder.as_posix() for folder in file.parents)
+    yield file.as_posix()
+    names = item.nodeid.partition("[")[0].split("::")[1:]
+    for count in range(1, len(names) + 1):
+        yield "::".join([file.as_posix(), *names[:count]])
