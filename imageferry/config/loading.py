@@ -21,7 +21,8 @@ from imageferry.config.text.read import SIZE_LIMIT, read_document
 from imageferry.credentials.named import StoredCredentials, no_credentials
 from imageferry.model import Configuration, RegistryAccess, RegistrySettings, Rule
 
-_FOUND_BY_ITSELF = ("config.json", "config.yaml", "config.yml")
+# What is read where no file is named.
+DEFAULT_NAMES = ("config.json", "config.yaml", "config.yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ def find_files(config: Path | None, auth: Path | None, images: Path | None, fold
         raise _usage("--auth", "has no rules with it: give --images FILE too")
     if config is not None or images is not None:
         return Files(config, auth, images)
-    for name in _FOUND_BY_ITSELF:
+    for name in DEFAULT_NAMES:
         if (folder / name).exists():
             return Files(config=folder / name)
-    first, *others = _FOUND_BY_ITSELF
+    first, *others = DEFAULT_NAMES
     raise _usage(
         str(folder / first),
         f"does not exist, nor does {' or '.join(others)}: give --config FILE, or --images FILE",

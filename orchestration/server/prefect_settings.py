@@ -5,13 +5,12 @@ Nothing here imports prefect, which takes seconds: the environment is ready befo
 
 from __future__ import annotations
 
-import os
 import tomllib
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-#: For the process that runs the flow.
+# For the process that runs the flow.
 CLIENT_DEFAULTS = {
     # Thousands of lines "Finished in state Completed()" help nobody, and each is a row in the database.
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
@@ -21,7 +20,7 @@ CLIENT_DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
-#: For a server of our own.
+# For a server of our own.
 SERVER_DEFAULTS = {
     # One commit a message is 44 ms a task run, and what is not written at the end is lost.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
@@ -32,14 +31,21 @@ SERVER_DEFAULTS = {
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
 }
 
+# For a server that stays: how long it keeps runs and events, as ISO 8601 writes it. Of events it refuses mere seconds.
+RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P90D",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+}
 
-def prefect_home(environment: MutableMapping[str, str]) -> Path:
-    """Give Prefect's folder, where its profiles and its SQLite database are."""
+
+def prefect_home(environment: Mapping[str, str]) -> Path:
+    """Return Prefect's folder, where its profiles and its SQLite database are."""
     return Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
-def api_url(environment: MutableMapping[str, str], folder: Path) -> str | None:
-    """Give the Prefect server that the user has set: in the environment, in the folder's files or in a profile."""
+def api_url(environment: Mapping[str, str], folder: Path) -> str | None:
+    """Return the Prefect server that the user has set: in the environment, in the folder's files or in a profile."""
     return (
         environment.get("PREFECT_API_URL")
         or _table(_read(folder / "prefect.toml"), "api").get("url")
@@ -48,8 +54,8 @@ def api_url(environment: MutableMapping[str, str], folder: Path) -> str | None:
     )
 
 
-def profile(environment: MutableMapping[str, str]) -> dict[str, str]:
-    """Give the settings of the user's active Prefect profile; empty where there is none."""
+def profile(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of the user's active Prefect profile; empty where there is none."""
     home = prefect_home(environment)
     document = _read(Path(environment.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"))
     name = environment.get("PREFECT_PROFILE") or document.get("active", "")
@@ -78,10 +84,3 @@ def _table(document: dict[str, Any], *keys: str) -> dict[str, Any]:
         inner = document.get(key)
         document = inner if isinstance(inner, dict) else {}
     return document
-
-
-def own_environment() -> dict[str, str]:
-    """Give a copy of the environment for a server of our own."""
-    environment = dict(os.environ)
-    set_defaults(environment, SERVER_DEFAULTS)
-    return environment

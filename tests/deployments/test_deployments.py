@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from deployments import serve
 from flows.parameters import PlatformText
 from imageferry.selection import PlatformFilter
+from orchestration.deployments.definition import CONFIG, NIGHTLY, TIMEZONE
 from testkit.command_line import ROOT, insecure
 from testkit.prefect.api import PrefectApi
 from testkit.prefect.programs import Programs
@@ -64,7 +65,7 @@ def test_what_is_deployed_is_what_prefect_yaml_says(deployed: Programs, prefect_
 
 def test_what_is_served_is_what_prefect_yaml_says() -> None:
     written = {each["name"]: each for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
-    served = {each.name: each for each in serve.deployments("config.json", serve.NIGHTLY, serve.UTC)}
+    served = {each.name: each for each in serve.deployments(CONFIG, NIGHTLY, TIMEZONE)}
     assert set(served) == set(written)
     (schedule,) = served["scheduled"].schedules or []
     assert schedule.schedule is not None
