@@ -113,6 +113,7 @@ class LocalServer(ConfiguredServer):
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._socket.close()
+        self._output.close()
         if os.environ.get("PREFECT_API_URL") == self.api_url:
             if self._replaced_url is None:
                 del os.environ["PREFECT_API_URL"]
