@@ -1,7 +1,7 @@
-"""Old runs taken out of Prefect's database: `python -m deployments.vacuum --older-than 90d`.
+"""Old runs deleted from Prefect's database: `python -m deployments.vacuum --older-than 90d`.
 
-A server that runs all the time can do this by itself, for the runs of all flows (see docs/prefect.md). This is for the
-runs of Imageferry alone, and for the database that runs on the command line leave behind.
+A server that runs all the time can do this by itself, for the runs of all flows (see docs/prefect.md). This program
+deletes the runs of Imageferry alone, and is for the database that runs on the command line leave behind.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ app = App(name="python -m deployments.vacuum", help="Delete old runs of Imagefer
 
 
 async def delete_runs(older_than: timedelta, *, dry_run: bool = False) -> str:
-    """Delete the runs that ended before that, each with its task runs, logs and artifacts; say how many."""
+    """Delete the runs that ended that long ago, each with its task runs, logs and artifacts; return what to print."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - the server is started before it is imported
 
     before = datetime.now(UTC) - older_than

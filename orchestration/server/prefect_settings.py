@@ -52,8 +52,8 @@ def api_url(environment: Mapping[str, str], folder: Path) -> str | None:
 def user_settings(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return the settings of Prefect that the user has set, by their names in the environment.
 
-    As Prefect resolves them: the environment, ``.env``, ``prefect.toml`` and ``pyproject.toml`` of ``folder``, the active
-    profile.
+    Where several set one, the first counts, as with Prefect itself: the environment; ``.env``, ``prefect.toml`` and
+    ``pyproject.toml`` of ``folder``; the active profile.
     """
     files = (
         _flatten(_table(_read(folder / "pyproject.toml"), "tool", "prefect"))
