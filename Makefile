@@ -98,20 +98,15 @@ lint: $(INSTALLED) ## ruff, mypy, the layers of the house and the lengths in it
 
 .PHONY: server
 server: $(INSTALLED) ## Prefect's server and its UI on this machine, in the background
-	@exec $(BIN)/python -m deployments.local_server start $(ARGS)
+	@exec $(BIN)/python -P -m imageferry server $(ARGS)
 
 .PHONY: deploy
 deploy: $(INSTALLED) ## the deployments, on the Prefect server at PREFECT_API_URL or on this machine's
-	@export PREFECT_API_URL=$$($(BIN)/python -m deployments.local_server url)
-	$(BIN)/python -m deployments.work_pool
-	$(BIN)/prefect block register --module orchestration.blocks.block_types
-	$(BIN)/prefect --no-prompt deploy --all
-	$(BIN)/python -m deployments.limits
+	@exec $(BIN)/python -P -m imageferry deploy $(ARGS)
 
 .PHONY: worker
 worker: $(INSTALLED) ## a worker for the deployments, until Ctrl-C
-	@export PREFECT_API_URL=$$($(BIN)/python -m deployments.local_server url)
-	exec $(BIN)/prefect worker start --pool imageferry $(ARGS)
+	@exec $(BIN)/python -P -m imageferry worker $(ARGS)
 
 .PHONY: clean
 clean: ## remove the environment, the demo's files and all caches

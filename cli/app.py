@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,10 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
+from cli.deploy import deploy
 from cli.exit_codes import FAILED, INTERRUPTED, USAGE
+from cli.server import server
+from cli.worker import worker
 from imageferry import __version__
 from imageferry.config import ConfigurationError, find_files, load
 from imageferry.config.registries import LimitError, parse_bandwidth
@@ -27,7 +31,7 @@ HOW = Group("How", sort_key=2)
 SHOWN = Group("What is shown and written", sort_key=3)
 
 app = App(
-    name="imageferry sync",
+    name="imageferry",
     help="Copy container images from registry to registry, as a configuration says.",
     version=f"imageferry {__version__}",
     default_parameter=Parameter(negative=(), show_default=lambda value: str(value) if value else None),
@@ -122,28 +126,36 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
             [f"credentials {name}: Prefect keeps them, and --no-history is without it" for name in sorted(named.names)]
         )
     wait = None
-    try:
-        if request.distribute:
-            wait = _workers(request)
-        elif not request.no_history:
-            server = find_or_start_server()
-            if server.notice:
-                print(f"imageferry: {server.notice}", file=sys.stderr)
-            wait = server.wait_until_ready
-        from cli.run import prepare, run  # noqa: PLC0415 - they import what takes a while; the server starts
+    with contextlib.ExitStack() as opened:
+        try:
+            if request.distribute:
+                wait = _workers(request)
+            elif not request.no_history:
+                found = opened.enter_context(find_or_start_server())
+                if found.notice:
+                    print(f"imageferry: {found.notice}", file=sys.stderr)
+                wait = found.wait_until_ready
+            from cli.run import prepare, run  # noqa: PLC0415 - they import what takes a while; the server starts
 
-        if wait is not None and named.names:
-            prepare(request)
-            wait(lambda seconds: None)
-            from orchestration.blocks.stored import read_access_block  # noqa: PLC0415 - it imports prefect
+            if wait is not None and named.names:
+                prepare(request)
+                wait(lambda seconds: None)
+                from orchestration.blocks.stored import read_access_block  # noqa: PLC0415 - it imports prefect
 
-            configuration = _checked(request, read_access_block)
-        return run(request, configuration, wait)
-    except ServerError as error:
-        print(f"imageferry: {error}\n  --no-history copies without it", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+                configuration = _checked(request, read_access_block)
+            return run(request, configuration, wait)
+        except ServerError as error:
+            print(f"imageferry: {error}\n  --no-history copies without it", file=sys.stderr)
+            return FAILED
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+# `imageferry sync` and `python -m flows.sync` are one with `imageferry` and flags.
+app.command(sync, name="sync")
+app.command(deploy)
+app.command(server)
+app.command(worker)
 
 
 def _workers(request: Request) -> Callable[[Callable[[float], None]], None]:
@@ -227,9 +239,6 @@ def _split(values: list[str]) -> list[str]:
 
 def run(words: list[str]) -> int:
     """Do what the words of the command line ask for; give the exit status."""
-    if words[:1] == ["sync"]:
-        # `imageferry sync` and `python -m flows.sync` are one.
-        words = words[1:]
     try:
         status = app(
             words,

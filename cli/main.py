@@ -10,8 +10,11 @@ from typing import NoReturn
 
 from orchestration.server.own_server import ServerError, find_or_start_server
 
-# Words with which no server of our own is wanted; the first ones only ask for words, the last one for the user's.
+# Words with which no server of our own is wanted: they ask for help, or for a server of the user's.
 _NO_SERVER = {"--help", "-h", "--version", "--no-history", "--distribute"}
+
+# Commands that set up Prefect, and record nothing.
+_SET_UP = {"deploy", "server", "worker"}
 
 
 def main() -> NoReturn:
@@ -19,14 +22,15 @@ def main() -> NoReturn:
     words = sys.argv[1:]
     # What is imported stays: to look for garbage among it takes a tenth of the start. The run turns it on again.
     gc.disable()
-    if not _NO_SERVER.intersection(words):
-        # It takes longer than all else; where the configuration turns out to be bad, it ends with this process.
-        with contextlib.suppress(ServerError):
-            # Told once the words are read: a fault in them comes first.
-            find_or_start_server()
-    from cli.app import run  # noqa: PLC0415 - see above
+    with contextlib.ExitStack() as opened:
+        if not _NO_SERVER.intersection(words) and not _SET_UP.intersection(words[:1]):
+            # It takes longer than all else; where the configuration turns out to be bad, it ends with this process.
+            with contextlib.suppress(ServerError):
+                # Reported once the words are read: an error in them comes first.
+                opened.enter_context(find_or_start_server())
+        from cli.app import run  # noqa: PLC0415 - see above
 
-    status = run(words)
+        status = run(words)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

@@ -1,7 +1,7 @@
 """How many rules may be at a registry at once, over all workers: `python -m deployments.limits`.
 
 It makes a Prefect global concurrency limit for each registry that is named under `registries` in the configuration, and
-leaves alone what is there.
+leaves alone those that exist.
 """
 
 from __future__ import annotations
@@ -11,54 +11,19 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-from prefect.exceptions import ObjectNotFound
 
 from cli.exit_codes import DONE, USAGE
 from deployments.server import run_on_server
-from imageferry.config import DEFAULT_FILE_NAMES, UNKNOWN_ENVIRONMENT, ConfigurationError, find_files, load
-from imageferry.credentials.named import NamedCredentials
+from imageferry.config import ConfigurationError
 from imageferry.errors import InvalidReference
-from imageferry.model import ANY_REGISTRY
 from imageferry.reference import check_registry
-from orchestration.workers.registry_slots import limit_name
-
-#: As many rules as one run has at work at once.
-RULES = 4
+from orchestration.deployments.configuration import find_configuration, registries_in
+from orchestration.deployments.limits import RULES, make_limits
 
 app = App(
     name="python -m deployments.limits",
     help="Bound how many rules are at a registry at once, over all workers.",
 )
-
-
-async def make_limits(registries: list[str], rules: int = RULES) -> str:
-    """Make the limits that are missing; say which are there now."""
-    told = []
-    async with get_client() as client:
-        for registry in registries:
-            name = limit_name(registry)
-            try:
-                there = await client.read_global_concurrency_limit_by_name(name)
-                told.append(f"concurrency limit {name}: there already, {there.limit} at once")
-            except ObjectNotFound:
-                await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=rules))
-                told.append(f"concurrency limit {name}: made, {rules} at once")
-    return "\n".join(told)
-
-
-def registries_in(config: Path | None, folder: Path) -> list[str]:
-    """Give the registries that the configuration names under `registries`; none without a configuration.
-
-    Raises ``ConfigurationError`` for one that cannot be used.
-    """
-    if config is None and not any((folder / name).exists() for name in DEFAULT_FILE_NAMES):
-        return []
-    files = find_files(config, None, None, folder)
-    # Values of the environment and credentials belong to the machine of a run.
-    configuration = load(files, environment=UNKNOWN_ENVIRONMENT, credentials=NamedCredentials())
-    return sorted(registry for registry in configuration.registries if registry != ANY_REGISTRY)
 
 
 @app.default
@@ -77,7 +42,8 @@ def main(
         print(f"--rules {rules}: expected 1 or more", file=sys.stderr)
         return USAGE
     try:
-        registries = sorted({*registries_in(config, Path.cwd()), *(check_registry(each) for each in registry or ())})
+        named = registries_in(find_configuration(config, Path.cwd()))
+        registries = sorted({*named, *(check_registry(each) for each in registry or ())})
     except (ConfigurationError, InvalidReference) as error:
         print(error, file=sys.stderr)
         return USAGE

@@ -1,6 +1,6 @@
-"""A message where a run of Imageferry failed, crashed or died: `python -m deployments.notifications --url https://…`.
+"""A message when a run of Imageferry failed, crashed or died: `python -m deployments.notifications --url https://…`.
 
-It makes a webhook block and two automations, or brings those that are there up to date.
+It makes a webhook block and two automations, or brings existing ones up to date.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ BLOCK = "imageferry-notifications"
 FAILED = "Imageferry: tell of runs that failed"
 DIED = "Imageferry: find runs that died"
 
-#: Events of a run that ended badly, and of all ends.
+# Events of a run that ended badly, and of all ends.
 BAD_ENDS = {f"prefect.flow-run.{name}" for name in ("Failed", "Crashed", "TimedOut")}
 ENDS = BAD_ENDS | {f"prefect.flow-run.{name}" for name in ("Completed", "Cancelled", "Cancelling")}
 HEARTBEAT = "prefect.flow-run.heartbeat"
 
-#: More than two of the heartbeats of a run, which come every 180 s unless PREFECT_FLOWS_HEARTBEAT_FREQUENCY says else.
+# More than two of the heartbeats of a run: PREFECT_FLOWS_HEARTBEAT_FREQUENCY is 180 s where nothing is set.
 DEAD_AFTER = timedelta(minutes=7)
 
-#: JSON that Slack, Mattermost, Rocket.Chat and Google Chat take as a message. Line ends in what it shows are escaped.
+# JSON that Slack, Mattermost, Rocket.Chat and Google Chat take as a message. Line breaks in the values are escaped.
 MESSAGE = """\
 {%- set page = " " ~ (flow_run|ui_url) if flow_run|ui_url else "" -%}
 {"text": {{ ("Imageferry: " ~ flow.name ~ "/" ~ deployment.name ~ ", run " ~ flow_run.name ~ ": " ~ flow_run.state.name
@@ -48,16 +48,16 @@ app = App(
 
 
 def _of_deployments() -> list[ResourceSpecification | dict[str, str | list[str]]]:
-    """Give what the events of these runs are related to. The rules under a run are not told of beside it."""
+    """Return the related resources of the events of these runs. Runs of single rules are not reported beside theirs."""
     return [
         ResourceSpecification.model_validate({"prefect.resource.role": "flow", "prefect.resource.name": "sync"}),
-        # A heartbeat does not name its deployment, so it is any one of this flow: a run by hand has none.
+        # A heartbeat does not name its deployment, so any deployment of this flow matches: a run by hand has none.
         ResourceSpecification.model_validate({"prefect.resource.id": "prefect.deployment.*"}),
     ]
 
 
 def failure_notification(webhook: CallWebhook) -> AutomationCore:
-    """Give the automation that calls the webhook once for each run that ended badly."""
+    """Return the automation that calls the webhook once for each run that ended badly."""
     return AutomationCore(
         name=FAILED,
         description="Calls the webhook where a run of a deployment of sync failed or crashed.",
@@ -74,7 +74,7 @@ def failure_notification(webhook: CallWebhook) -> AutomationCore:
 
 
 def crash_detection(dead_after: timedelta) -> AutomationCore:
-    """Give the automation that marks as crashed a run whose heartbeats cease; the other one then tells of it."""
+    """Return the automation that marks a run as crashed when its heartbeats cease; the other one then reports it."""
     return AutomationCore(
         name=DIED,
         description="Marks a run as crashed that gives no sign of life any more: its process or machine is gone.",
@@ -100,7 +100,7 @@ def crash_detection(dead_after: timedelta) -> AutomationCore:
 
 
 async def apply(url: str, dead_after: timedelta = DEAD_AFTER) -> str:
-    """Make the block and both automations as they are to be; say what there is now."""
+    """Make the block and both automations, or bring them up to date; return what to print of them."""
     block = Webhook(
         method="POST", url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json; charset=utf-8"})
     )
@@ -112,7 +112,7 @@ async def apply(url: str, dead_after: timedelta = DEAD_AFTER) -> str:
 
 
 async def _put(client: PrefectClient, automation: AutomationCore) -> str:
-    """Make an automation, or bring the one of its name up to date."""
+    """Make an automation, or bring the one of its name up to date; return what to print of it."""
     there = await client.read_automations_by_name(automation.name)
     if not there:
         await client.create_automation(automation)

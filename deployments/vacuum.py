@@ -1,7 +1,7 @@
-"""Old runs taken out of Prefect's database: `python -m deployments.vacuum --older-than 90d`.
+"""Old runs deleted from Prefect's database: `python -m deployments.vacuum --older-than 90d`.
 
-A server that runs all the time can do this by itself, for the runs of all flows (see docs/prefect.md). This is for the
-runs of Imageferry alone, and for the database that runs on the command line leave behind.
+A server that runs all the time can do this by itself, for the runs of all flows (see docs/prefect.md). This program
+deletes the runs of Imageferry alone, and is for the database that runs on the command line leave behind.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 FLOWS = ["sync", "sync-rule"]
 
-#: Runs that are listed at once, as many as Prefect gives.
+# Runs that are listed at once, as many as Prefect gives.
 PAGE = 200
 
 app = App(name="python -m deployments.vacuum", help="Delete old runs of Imageferry from Prefect's database.")
 
 
 async def delete_runs(older_than: timedelta, *, dry_run: bool = False) -> str:
-    """Delete the runs that ended before that, each with its task runs, logs and artifacts; say how many."""
+    """Delete the runs that ended that long ago, each with its task runs, logs and artifacts; return what to print."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - the server is started before it is imported
 
     before = datetime.now(UTC) - older_than
@@ -91,20 +91,20 @@ def main(
     if older_than < timedelta():
         print("--older-than: expected a time in the past, such as 90d", file=sys.stderr)
         return 2
-    server = find_or_start_server()
-    if server.notice:
-        # Another database than the one that was meant.
-        print(f"{server.notice.partition(';')[0]}: nothing is deleted", file=sys.stderr)
-        return 1
-    set_defaults(os.environ, CLIENT_DEFAULTS)
-    try:
-        server.wait_until_ready(lambda seconds: None)
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    from deployments.server import run_on_server  # noqa: PLC0415 - it imports prefect, which reads what was set
+    with find_or_start_server() as server:
+        if server.notice:
+            # Another database than the one that was meant.
+            print(f"{server.notice.partition(';')[0]}: nothing is deleted", file=sys.stderr)
+            return 1
+        set_defaults(os.environ, CLIENT_DEFAULTS)
+        try:
+            server.wait_until_ready(lambda seconds: None)
+        except ServerError as error:
+            print(error, file=sys.stderr)
+            return 1
+        from deployments.server import run_on_server  # noqa: PLC0415 - it imports prefect, which reads what was set
 
-    return run_on_server(delete_runs(older_than, dry_run=dry_run))
+        return run_on_server(delete_runs(older_than, dry_run=dry_run))
 
 
 if __name__ == "__main__":

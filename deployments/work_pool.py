@@ -2,34 +2,8 @@
 
 from __future__ import annotations
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists
-from prefect.workers.process import ProcessWorker
-
 from deployments.server import run_on_server
-
-NAME = "imageferry"
-
-
-async def make_work_pool() -> str:
-    """Make the pool unless it is there; say which.
-
-    With the template of Prefect's own process worker: its command line would ask the internet for it.
-    """
-    pool = WorkPoolCreate(
-        name=NAME,
-        type=ProcessWorker.type,
-        base_job_template=ProcessWorker.get_default_base_job_template(),
-        description="Imageferry's runs, each a process beside its worker",
-    )
-    async with get_client() as client:
-        try:
-            await client.create_work_pool(pool)
-        except ObjectAlreadyExists:
-            return f"work pool {NAME}: there already"
-    return f"work pool {NAME}: made"
-
+from orchestration.deployments.work_pool import make_work_pool
 
 if __name__ == "__main__":
     raise SystemExit(run_on_server(make_work_pool()))

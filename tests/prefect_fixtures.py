@@ -31,6 +31,12 @@ def prefect_server(prefect_home: Path) -> Iterator[PrefectApi]:
 def ready_home(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_server: PrefectApi) -> Path:
     """A Prefect home of this test alone, with its database made: that takes longer than most runs."""
     home = tmp_path_factory.mktemp("ready")
+    copy_database(prefect_home, home)
+    return home
+
+
+def copy_database(prefect_home: Path, home: Path) -> None:
+    """Copy Prefect's database from one home to another."""
     with (
         closing(sqlite3.connect(prefect_home / "prefect.db")) as made,
         closing(sqlite3.connect(home / "prefect.db")) as copy,
@@ -38,7 +44,6 @@ def ready_home(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, pre
         made.backup(copy)
         # The mode that Prefect gives its database.
         copy.execute("PRAGMA journal_mode = WAL")
-    return home
 
 
 @pytest.fixture

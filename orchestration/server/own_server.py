@@ -1,14 +1,13 @@
 """A Prefect server of our own, for runs where the user has none: started early, stopped with the run.
 
-As a program (``python -m flows.server FD``) it serves on an inherited socket until its standard input ends, so that it
-never outlives the run that started it, not even one that was killed.
+As a program (``python -P -m orchestration.server.own_server FD``) it serves on an inherited socket until its standard
+input ends, so that it never outlives the run that started it, not even one that was killed.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
-import http.client
 import os
 import socket
 import subprocess
@@ -16,24 +15,24 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from orchestration.server.prefect_settings import api_url, own_environment
+from orchestration.own_process import module_command, project_environment
+from orchestration.server.health import ask_health, last_line
+from orchestration.server.prefect_settings import SERVER_DEFAULTS, api_url, set_defaults
 
 if TYPE_CHECKING:
     import uvicorn
 
-#: Seconds in which the server must answer; its first start makes the database.
+# Seconds in which the server must answer; its first start makes the database.
 START_LIMIT = 180.0
 
-#: Seconds in which it ends once the run has.
+# Seconds in which it ends once the run has.
 STOP_LIMIT = 10.0
 
-#: Seconds between two writings of what has come in about task runs.
+# Seconds between two writings of the task runs that have come in.
 RECORD_EVERY = 0.2
 
 
@@ -41,10 +40,34 @@ class ServerError(Exception):
     """The server cannot be used. The text says why, or what it printed last."""
 
 
-class LocalServer:
-    """A server in a process of its own, with its database in Prefect's home."""
+class ConfiguredServer:
+    """The server that the user has set, and that answers."""
+
+    # What is to be reported of the server; empty where there is nothing.
+    notice = ""
+
+    def wait_until_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Return at once."""
+
+    def close(self) -> None:
+        """Leave it running: it is the user's. The next run of this process looks for its server anew."""
+        find_or_start_server.cache_clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LocalServer(ConfiguredServer):
+    """A server in a process of its own, with its database in Prefect's home.
+
+    Until it is closed, ``PREFECT_API_URL`` names it in the environment of this process.
+    """
 
     def __init__(self, notice: str = "") -> None:
+        """Start it; ``notice`` is what is to be reported of it. Raises ``ServerError``."""
         self.notice = notice
         try:
             # Bound here, so that no other process can take the port meanwhile; clients that come early wait.
@@ -52,10 +75,9 @@ class LocalServer:
             self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         except OSError as error:
             raise ServerError(f"Prefect's server cannot start: {error}") from None
-        self._port: int = self._socket.getsockname()[1]
-        self.api_url = f"http://127.0.0.1:{self._port}/api"
+        self.api_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "orchestration.server.own_server", str(self._socket.fileno())],
+            module_command("orchestration.server.own_server", str(self._socket.fileno())),
             env=_environment(self.api_url),
             pass_fds=[self._socket.fileno()],
             stdin=subprocess.PIPE,
@@ -64,97 +86,77 @@ class LocalServer:
             # An interrupt at the terminal is for the run, which still has its history to write.
             start_new_session=True,
         )
+        self._replaced_url = os.environ.get("PREFECT_API_URL")
+        os.environ["PREFECT_API_URL"] = self.api_url
+        self._closed = False
 
     def wait_until_ready(self, on_wait: Callable[[float], None]) -> None:
-        """Wait until the server answers. ``on_wait`` is told the seconds waited. Raises ``ServerError``."""
+        """Wait until the server answers. ``on_wait`` is called with the seconds waited. Raises ``ServerError``."""
         begun = time.monotonic()
         while (waited := time.monotonic() - begun) < START_LIMIT:
             on_wait(waited)
             if self._process.poll() is not None:
-                raise ServerError(
-                    f"Prefect's server ended with status {self._process.returncode}: {self._last_words()}"
-                )
-            if self._is_healthy():
+                raise ServerError(f"Prefect's server ended with status {self._process.returncode}: {self._last_line()}")
+            # The socket listens before the server does: the answer is there as soon as it can be.
+            if ask_health(self.api_url, 1.0) == 200:
                 # It has the socket: were it open here too, one that died would seem to listen still.
                 self._socket.close()
                 return
             time.sleep(0.02)
-        raise ServerError(f"Prefect's server did not answer within {START_LIMIT:.0f} s: {self._last_words()}")
+        raise ServerError(f"Prefect's server did not answer within {START_LIMIT:.0f} s: {self._last_line()}")
 
-    def _is_healthy(self) -> bool:
-        """Ask once. The socket listens before the server does: the answer is there as soon as it can be."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=1.0)
-        try:
-            connection.request("GET", "/api/health")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+    def close(self) -> None:
+        """Have the server write what it still has, and end; put the environment back. Does not wait for its end."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._socket.close()
+        self._output.close()
+        if os.environ.get("PREFECT_API_URL") == self.api_url:
+            if self._replaced_url is None:
+                del os.environ["PREFECT_API_URL"]
+            else:
+                os.environ["PREFECT_API_URL"] = self._replaced_url
+        super().close()
 
-    def _last_words(self) -> str:
-        """Give the last line that it printed: of a traceback, the one that says what is wrong."""
+    def _last_line(self) -> str:
         self._output.seek(0)
-        lines = self._output.read().decode(errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return said[-1][:500] if said else "it said nothing"
-
-
-class ConfiguredServer:
-    """The server that the user has set, and that answers."""
-
-    #: What a person is to be told of the server, or nothing.
-    notice = ""
-
-    def wait_until_ready(self, on_wait: Callable[[float], None]) -> None:
-        """Give back at once."""
+        return last_line(self._output.read().decode(errors="replace"), "it said nothing")
 
 
 def configured_server() -> ConfiguredServer:
-    """Give the server that the user has set. Raises ``ServerError`` where none is set, or it does not answer."""
+    """Return the server that the user has set. Raises ``ServerError`` where none is set, or it does not answer."""
     url = api_url(os.environ, Path.cwd())
     if not url:
         raise ServerError("no Prefect server is set: export PREFECT_API_URL=http://SERVER:4200/api")
-    if not _answers(url):
+    # Whatever the status: Prefect Cloud refuses those who do not say who they are, and is there.
+    if ask_health(url) is None:
         raise ServerError(f"no Prefect server answers at {url}")
     return ConfiguredServer()
 
 
 @functools.cache
-def find_or_start_server() -> ConfiguredServer | LocalServer:
-    """Give the run's Prefect server: the user's where it answers, else one of our own that starts with the first call.
+def find_or_start_server() -> ConfiguredServer:
+    """Return the run's Prefect server: the user's where it answers, else one of our own that starts with this call.
 
-    One of our own takes seconds to start, in which other things can be done, and ends when this process does.
+    One of our own takes seconds to start, in which other things can be done. It is the same at each call until it is
+    closed, and ends at the latest when this process does. Raises ``ServerError``.
     """
     url = api_url(os.environ, Path.cwd())
-    if url and _answers(url):
+    if url and ask_health(url) is not None:
         return ConfiguredServer()
-    notice = f"no Prefect server at {url}; a local one keeps this run's history" if url else ""
-    server = LocalServer(notice)
-    os.environ["PREFECT_API_URL"] = server.api_url
-    return server
+    return LocalServer(f"no Prefect server at {url}; a local one keeps this run's history" if url else "")
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5.0):  # noqa: S310 - the user's own setting
-            return True
-    except urllib.error.HTTPError:
-        # Prefect Cloud wants to know who asks: it is there.
-        return True
-    except (OSError, ValueError, http.client.HTTPException):
-        return False
-
-
-def _environment(api_url: str) -> dict[str, str]:
-    root = str(Path(__file__).resolve().parent.parent)
-    environment = own_environment()
-    paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
+def _environment(url: str) -> dict[str, str]:
+    environment = project_environment(os.environ)
+    set_defaults(environment, SERVER_DEFAULTS)
     return environment | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PREFECT_API_URL": api_url,
+        "PREFECT_API_URL": url,
         "PREFECT_UI_ENABLED": "0",
-        # What Prefect's own ephemeral server is told.
+        # What Prefect's own ephemeral server is given.
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
     }
@@ -162,7 +164,7 @@ def _environment(api_url: str) -> dict[str, str]:
 
 def serve(descriptor: int) -> None:
     """Serve Prefect's API on the socket until standard input ends."""
-    # Waits for the end before anything is imported: a run that ends early leaves nothing behind.
+    # Wait for the end before anything is imported: a run that ends early leaves nothing behind.
     serving: list[uvicorn.Server] = []
     threading.Thread(target=_watch, args=[serving], daemon=True).start()
     # What is imported stays: to look for garbage among it takes a tenth of the start.

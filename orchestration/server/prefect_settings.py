@@ -5,13 +5,12 @@ Nothing here imports prefect, which takes seconds: the environment is ready befo
 
 from __future__ import annotations
 
-import os
 import tomllib
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-#: For the process that runs the flow.
+# For the process that runs the flow.
 CLIENT_DEFAULTS = {
     # Thousands of lines "Finished in state Completed()" help nobody, and each is a row in the database.
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
@@ -21,7 +20,7 @@ CLIENT_DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
-#: For a server of our own.
+# For a server of our own.
 SERVER_DEFAULTS = {
     # One commit a message is 44 ms a task run, and what is not written at the end is lost.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
@@ -32,36 +31,50 @@ SERVER_DEFAULTS = {
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
 }
 
+# For a server that stays: how long it keeps runs and events, as ISO 8601 writes it. Of events it refuses mere seconds.
+RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P90D",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+}
 
-def prefect_home(environment: MutableMapping[str, str]) -> Path:
-    """Give Prefect's folder, where its profiles and its SQLite database are."""
+
+def prefect_home(environment: Mapping[str, str]) -> Path:
+    """Return Prefect's folder, where its profiles and its SQLite database are."""
     return Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
-def api_url(environment: MutableMapping[str, str], folder: Path) -> str | None:
-    """Give the Prefect server that the user has set: in the environment, in the folder's files or in a profile."""
-    return (
-        environment.get("PREFECT_API_URL")
-        or _table(_read(folder / "prefect.toml"), "api").get("url")
-        or _table(_read(folder / "pyproject.toml"), "tool", "prefect", "api").get("url")
-        or profile(environment).get("PREFECT_API_URL")
+def api_url(environment: Mapping[str, str], folder: Path) -> str | None:
+    """Return the API of the Prefect server that the user has set, None where none is."""
+    return user_settings(environment, folder).get("PREFECT_API_URL") or None
+
+
+def user_settings(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the settings of Prefect that the user has set, by their names in the environment.
+
+    Where several set one, the first counts, as with Prefect itself: the environment; ``.env``, ``prefect.toml`` and
+    ``pyproject.toml`` of ``folder``; the active profile.
+    """
+    files = (
+        _flatten(_table(_read(folder / "pyproject.toml"), "tool", "prefect"))
+        | _flatten(_read(folder / "prefect.toml"))
+        | _read_dotenv(folder / ".env")
     )
+    # An empty one counts: it takes away what a file sets.
+    given = {name: value for name, value in environment.items() if name.startswith("PREFECT_")}
+    profiles = environment.get("PREFECT_PROFILES_PATH") or files.get("PREFECT_PROFILES_PATH")
+    document = _read(folder / profiles if profiles else prefect_home(environment) / "profiles.toml")
+    active = environment.get("PREFECT_PROFILE") or document.get("active", "")
+    profile = {name: str(value) for name, value in _table(document, "profiles", active).items()}
+    return profile | files | given
 
 
-def profile(environment: MutableMapping[str, str]) -> dict[str, str]:
-    """Give the settings of the user's active Prefect profile; empty where there is none."""
-    home = prefect_home(environment)
-    document = _read(Path(environment.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"))
-    name = environment.get("PREFECT_PROFILE") or document.get("active", "")
-    return {key: str(value) for key, value in _table(document, "profiles", name).items()}
-
-
-def set_defaults(environment: MutableMapping[str, str], defaults: dict[str, str]) -> None:
-    """Set what neither the environment nor the active profile sets."""
-    settled = profile(environment)
+def set_defaults(environment: MutableMapping[str, str], defaults: Mapping[str, str]) -> None:
+    """Set in the environment what the user has not set, there or elsewhere."""
+    settled = user_settings(environment, Path.cwd())
     for name, value in defaults.items():
         if name not in settled:
-            environment.setdefault(name, value)
+            environment[name] = value
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -73,6 +86,14 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
+def _read_dotenv(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - few folders have such a file
+
+    return {name.upper(): value for name, value in dotenv_values(path).items() if value is not None}
+
+
 def _table(document: dict[str, Any], *keys: str) -> dict[str, Any]:
     for key in keys:
         inner = document.get(key)
@@ -80,8 +101,10 @@ def _table(document: dict[str, Any], *keys: str) -> dict[str, Any]:
     return document
 
 
-def own_environment() -> dict[str, str]:
-    """Give a copy of the environment for a server of our own."""
-    environment = dict(os.environ)
-    set_defaults(environment, SERVER_DEFAULTS)
-    return environment
+def _flatten(document: dict[str, Any], prefix: str = "PREFECT") -> dict[str, str]:
+    """Return the settings of nested tables, ``api.url`` as ``PREFECT_API_URL``."""
+    flat: dict[str, str] = {}
+    for key, value in document.items():
+        name = f"{prefix}_{key}".upper()
+        flat |= _flatten(value, name) if isinstance(value, dict) else {name: str(value)}
+    return flat

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from deployments import serve
 from flows.parameters import PlatformText
 from imageferry.selection import PlatformFilter
+from orchestration.deployments.definition import CONFIG, NIGHTLY, TIMEZONE
 from testkit.command_line import ROOT, insecure
 from testkit.prefect.api import PrefectApi
 from testkit.prefect.programs import Programs
@@ -62,9 +63,22 @@ def test_what_is_deployed_is_what_prefect_yaml_says(deployed: Programs, prefect_
         assert all(field.get("description") for field in properties.values()), properties
 
 
+def test_imageferry_deploy_in_a_checkout_deploys_prefect_yaml_as_it_stands(
+    deployed: Programs, prefect_server: PrefectApi
+) -> None:
+    finished = deployed.run("imageferry", "deploy")
+    assert finished.status == 0, finished.both
+    assert "work pool imageferry: there already" in finished.out
+    for name in NAMES:
+        deployment = prefect_server.deployment(name)
+        assert deployment["parameters"]["config"] == "config.json"
+        (step,) = deployment["pull_steps"]
+        assert step == {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
+
+
 def test_what_is_served_is_what_prefect_yaml_says() -> None:
     written = {each["name"]: each for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
-    served = {each.name: each for each in serve.deployments("config.json", serve.NIGHTLY, serve.UTC)}
+    served = {each.name: each for each in serve.deployments(CONFIG, NIGHTLY, TIMEZONE)}
     assert set(served) == set(written)
     (schedule,) = served["scheduled"].schedules or []
     assert schedule.schedule is not None

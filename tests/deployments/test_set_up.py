@@ -15,7 +15,9 @@ import yaml
 from prefect.settings import Settings
 from pydantic import BaseModel
 
-from orchestration.server.prefect_settings import SERVER_DEFAULTS
+from deployments.render import render
+from orchestration.deployments.definition import POOLS, Pool
+from orchestration.server.prefect_settings import RETENTION, SERVER_DEFAULTS
 from testkit.command_line import ROOT
 
 FOLDER = ROOT / "deployments"
@@ -78,9 +80,10 @@ def test_prefect_takes_the_settings_of_the_server(path: Path, tmp_path: Path, mo
     for name, value in (given | {"PREFECT_HOME": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     taken = Settings().server
-    # What a server of our own has, so that runs do not wait for their history at the end.
-    batches = {name: value for name, value in SERVER_DEFAULTS.items() if "_SERVICES_" in name}
-    assert batches.items() <= given.items()
+    # What a server of our own has, so that runs do not wait for their history at the end; but its log is wanted here.
+    ours = {name: value for name, value in SERVER_DEFAULTS.items() if name != "PREFECT_SERVER_LOGGING_LEVEL"}
+    assert ours.items() <= given.items()
+    assert RETENTION.items() <= given.items()
     assert taken.services.db_vacuum.retention_period == timedelta(days=90)
     assert taken.events.retention_period == timedelta(days=2)
     if path.suffix == ".yaml":
@@ -107,6 +110,11 @@ def test_systemd_takes_the_units(unit: Path, tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", str(here)], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, unit.name in checked.stderr) == (0, False), checked.stderr
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool.name)
+def test_the_files_of_the_deployments_are_what_their_definition_gives(pool: Pool) -> None:
+    assert (ROOT / pool.file).read_text() == render(pool), "run `python -m deployments.render`"
 
 
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])

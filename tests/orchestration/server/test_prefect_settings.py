@@ -1,42 +1,119 @@
-"""What the environment sets of a run in Prefect."""
+"""Prefect's settings as they are read without importing prefect: what Prefect itself makes of them."""
 
-from collections.abc import Iterator
+import os
+from pathlib import Path
 
 import pytest
+from prefect.settings import Settings
 
-from orchestration.settings import Settings, SettingsError, settings
-from testkit.command_line import CommandLine
+from orchestration.server.prefect_settings import api_url, set_defaults
+
+DOTENV = "PREFECT_API_URL=http://dotenv/api\n"
+TOML = "[api]\nurl = 'http://toml/api'\n"
+PYPROJECT = "[tool.prefect.api]\nurl = 'http://pyproject/api'\n"
+PROFILES = """
+active = 'one'
+[profiles.one]
+PREFECT_API_URL = 'http://one/api'
+[profiles.two]
+PREFECT_API_URL = 'http://two/api'
+"""
 
 
 @pytest.fixture(autouse=True)
-def _read_anew() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, without a setting of the developer's."""
+    for name in list(os.environ):
+        if name.startswith("PREFECT_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_what_is_set_counts_and_what_is_empty_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMAGEFERRY_BLOB_TASK_SIZE", "0")
-    monkeypatch.setenv("IMAGEFERRY_RERUNS", " ")
-    assert settings() == Settings(blob_task_size=0)
+@pytest.mark.parametrize(
+    ("files", "environment", "expected"),
+    [
+        pytest.param({}, {}, None, id="nothing"),
+        pytest.param({}, {"PREFECT_API_URL": "http://environment/api"}, "environment", id="environment"),
+        pytest.param({".env": DOTENV}, {}, "dotenv", id=".env"),
+        pytest.param({"prefect.toml": TOML}, {}, "toml", id="prefect.toml"),
+        pytest.param({"pyproject.toml": PYPROJECT}, {}, "pyproject", id="pyproject.toml"),
+        pytest.param({"home/profiles.toml": PROFILES}, {}, "one", id="active profile"),
+        pytest.param({"home/profiles.toml": PROFILES}, {"PREFECT_PROFILE": "two"}, "two", id="named profile"),
+        pytest.param({"home/profiles.toml": PROFILES}, {"PREFECT_PROFILE": "three"}, None, id="absent profile"),
+        pytest.param(
+            {"profiles.toml": PROFILES}, {"PREFECT_PROFILES_PATH": "profiles.toml"}, "one", id="profiles elsewhere"
+        ),
+        pytest.param(
+            {"profiles.toml": PROFILES, "prefect.toml": "profiles_path = 'profiles.toml'\n"},
+            {},
+            "one",
+            id="profiles elsewhere by prefect.toml",
+        ),
+        pytest.param(
+            {".env": DOTENV, "prefect.toml": TOML},
+            {"PREFECT_API_URL": "http://environment/api"},
+            "environment",
+            id="environment before .env",
+        ),
+        pytest.param({".env": DOTENV, "prefect.toml": TOML}, {}, "dotenv", id=".env before prefect.toml"),
+        pytest.param(
+            {"prefect.toml": TOML, "pyproject.toml": PYPROJECT}, {}, "toml", id="prefect.toml before pyproject.toml"
+        ),
+        pytest.param(
+            {"prefect.toml": "[server]\n", "pyproject.toml": PYPROJECT}, {}, "pyproject", id="prefect.toml without it"
+        ),
+        pytest.param(
+            {"pyproject.toml": PYPROJECT, "home/profiles.toml": PROFILES}, {}, "pyproject", id="files before profile"
+        ),
+        pytest.param({"prefect.toml": TOML}, {"PREFECT_API_URL": ""}, None, id="an empty one takes it away"),
+    ],
+)
+def test_the_server_is_the_one_that_prefect_takes(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str],
+    environment: dict[str, str],
+    expected: str | None,
+) -> None:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    url = expected and f"http://{expected}/api"
+    assert (Settings().api.url or None) == url
+    assert api_url(os.environ, folder) == url
 
 
-def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMAGEFERRY_BLOB_TASK_SIZE", "8MiB")
-    monkeypatch.setenv("IMAGEFERRY_SILENCE_LIMIT", "0")
-    with pytest.raises(SettingsError) as caught:
-        settings()
-    assert str(caught.value).splitlines() == [
-        "IMAGEFERRY_BLOB_TASK_SIZE is '8MiB': expected a valid integer",
-        "IMAGEFERRY_SILENCE_LIMIT is '0': expected greater than or equal to 1",
-    ]
+SETTING = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE"
 
 
-def test_the_command_line_tells_it_beside_its_other_faults(command: CommandLine) -> None:
-    command.more["IMAGEFERRY_RERUNS"] = "often"
-    finished = command.run("--config", "missing.json")
-    assert finished.status == 2
-    assert finished.err.splitlines() == [
-        "imageferry: IMAGEFERRY_RERUNS is 'often': expected a valid integer",
-        "imageferry: missing.json: does not exist: expected a JSON or YAML file",
-    ]
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".env", f"{SETTING}=7\n"),
+        ("prefect.toml", "[server.services.task_run_recorder]\nbatch_size = 7\n"),
+        ("pyproject.toml", "[tool.prefect.server.services.task_run_recorder]\nbatch_size = 7\n"),
+        ("home/profiles.toml", f"active = 'one'\n[profiles.one]\n{SETTING} = '7'\n"),
+    ],
+)
+def test_a_default_overrides_nothing_that_the_user_has_set(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    (folder / name).write_text(text)
+    environment = {"PREFECT_HOME": str(folder / "home")}
+    set_defaults(environment, {SETTING: "200", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})
+    for setting, value in environment.items():
+        monkeypatch.setenv(setting, value)
+    server = Settings().server
+    assert server.services.task_run_recorder.batch_size == 7
+    assert not server.analytics_enabled
+
+
+def test_a_default_counts_where_nothing_is_set(folder: Path) -> None:
+    environment = {"PREFECT_HOME": str(folder / "home"), "PREFECT_LOGGING_LEVEL": "INFO"}
+    set_defaults(environment, {SETTING: "200", "PREFECT_LOGGING_LEVEL": "ERROR"})
+    assert environment[SETTING] == "200"
+    assert environment["PREFECT_LOGGING_LEVEL"] == "INFO"

@@ -17,10 +17,11 @@ from uuid import uuid4
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.limits import make_limits, registries_in
 from imageferry.config import load_text
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
+from orchestration.deployments.configuration import find_configuration, registries_in
+from orchestration.deployments.limits import make_limits
 from orchestration.run_context import RunContext
 from orchestration.workers import registry_slots as slots_module
 from orchestration.workers.registry_slots import limit_name, slots
@@ -166,9 +167,9 @@ async def test_limits_are_made_where_they_are_missing(prefect_server: PrefectApi
         "registries: {quay.io: {requests: 9}, '*': {requests: 8}, 'r.example:5000': {bandwidth: 5MB/s}}\n"
         "images: {quay.io/a/b: '${ELSEWHERE}/b'}\n"
     )
-    registries = registries_in(None, tmp_path)
+    registries = registries_in(find_configuration(None, tmp_path))
     assert registries == ["quay.io", "r.example:5000"]
-    assert registries_in(None, tmp_path.parent) == []
+    assert registries_in(find_configuration(None, tmp_path.parent)) == []
     with temporary_settings({PREFECT_API_URL: prefect_server.url}):
         assert await make_limits(registries) == (
             "concurrency limit imageferry:quay.io: made, 4 at once\n"
