@@ -1,34 +1,23 @@
-"""The command line: what is asked for is read and checked here, before prefect is imported."""
+"""The commands. What is asked for is checked before prefect is imported."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from cli.deploy import deploy
-from cli.exit_codes import FAILED, INTERRUPTED, USAGE
+from cli.exit_codes import FAILED, INTERRUPTED
+from cli.request import Request, load_configuration, refuse
 from cli.server import server
 from cli.worker import worker
 from imageferry import __version__
-from imageferry.config import ConfigurationError, find_files, load
-from imageferry.config.registries import LimitError, parse_bandwidth
-from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
-from imageferry.credentials.named import NamedCredentials, StoredCredentials
-from imageferry.model import Configuration
-from imageferry.selection import PlatformFilter, SelectionError
+from imageferry.credentials.named import NamedCredentials
 from orchestration.server.own_server import ServerError, configured_server, find_or_start_server
-from orchestration.settings import settings_faults
-
-WHAT = Group("What is copied", sort_key=1)
-HOW = Group("How", sort_key=2)
-SHOWN = Group("What is shown and written", sort_key=3)
 
 app = App(
     name="imageferry",
@@ -37,90 +26,18 @@ app = App(
     default_parameter=Parameter(negative=(), show_default=lambda value: str(value) if value else None),
 )
 
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the command line asks for."""
-
-    config: Annotated[Path | None, Parameter(group=WHAT)] = None
-    """One file with auth and images, JSON or YAML; without it ./config.json, then .yaml, .yml"""
-    auth: Annotated[Path | None, Parameter(group=WHAT)] = None
-    """The file with auth, where it is apart from the images"""
-    images: Annotated[Path | None, Parameter(group=WHAT)] = None
-    """The file with images, where it is apart from auth"""
-    registry: Annotated[str | None, Parameter(group=WHAT)] = None
-    """Default destination registry, for rules whose destination is empty"""
-    namespace: Annotated[str | None, Parameter(group=WHAT)] = None
-    """Default destination namespace, for rules whose destination is empty"""
-    os: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
-    """Copy only these operating systems: os or os:version; repeatable, comma lists too"""
-    arch: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
-    """Copy only these architectures: arm64, arm64:v8 or arm64/v8; repeatable, comma lists too"""
-
-    proc: Annotated[int, Parameter(group=HOW)] = DEFAULT_PROC
-    """Blobs in flight at once"""
-    retries: Annotated[int, Parameter(group=HOW)] = DEFAULT_RETRIES
-    """More attempts for a failed tag or blob"""
-    force: Annotated[bool, Parameter(group=HOW)] = False
-    """Put manifests even where the destination has them"""
-    bandwidth: Annotated[str | None, Parameter(group=HOW)] = None
-    """Bytes a second read from all sources together, such as 50MiB/s; each byte is read once for all destinations"""
-    dry_run: Annotated[bool, Parameter(group=HOW)] = False
-    """Plan and print, write to no registry"""
-    no_history: Annotated[bool, Parameter(group=HOW)] = False
-    """Copy without Prefect: no server is started or asked, and no history is kept"""
-    distribute: Annotated[bool, Parameter(group=HOW)] = False
-    """Have the workers of a Prefect work pool copy: each rule with work is a run of the deployment sync-rule/worker"""
-
-    report: Annotated[Path | None, Parameter(group=SHOWN, allow_leading_hyphen=True)] = None
-    """Write the report as JSON to this file; - is standard output"""
-    log: Annotated[Path | None, Parameter(group=SHOWN)] = None
-    """Append the log to this file; standard error otherwise"""
-    log_level: Annotated[Literal["debug", "info", "warning", "error"] | None, Parameter(group=SHOWN)] = None
-    """How much is logged: info to a file, warning to standard error where nothing is said"""
-    output_success_images: Annotated[Path | None, Parameter(group=SHOWN)] = None
-    """Write the images that were copied to this file"""
-    output_failed_images: Annotated[Path | None, Parameter(group=SHOWN)] = None
-    """Write the rules to run again to this file, in the format that --images reads"""
-    output_images_format: Annotated[Literal["yaml", "json"], Parameter(group=SHOWN)] = "yaml"
-    """Format of these two files"""
-    quiet: Annotated[bool, Parameter(group=SHOWN)] = False
-    """No progress"""
-
-    @property
-    def described(self) -> str:
-        """The configuration's files in a few words, as the flow run's parameter shows them."""
-        if self.distribute:
-            # Workers stand in other folders.
-            return str((find_files(self.config, None, None, Path.cwd()).config or Path()).absolute())
-        return " + ".join(str(file) for file in (self.auth, self.images) if file) or str(self.config or "config.json")
-
-    @property
-    def platforms(self) -> PlatformFilter:
-        """The platform filter. Raises ``SelectionError``."""
-        return PlatformFilter.of(_split(self.os), _split(self.arch))
-
-    @property
-    def options(self) -> Options:
-        """The engine's options. Raises ``SelectionError`` and ``LimitError``."""
-        return Options(
-            proc=self.proc,
-            retries=self.retries,
-            force=self.force,
-            dry_run=self.dry_run,
-            bandwidth=None if self.bandwidth is None else parse_bandwidth(self.bandwidth),
-            platforms=self.platforms,
-        )
+# Each flag has its default.
+_NOTHING_ASKED = Request()
 
 
 @app.default
-def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
+def sync(request: Annotated[Request, Parameter(name="*")] = _NOTHING_ASKED) -> int:
     """Copy container images from registry to registry, as a configuration says.
 
     Exit status: 0 everything is at its destination, 1 some image failed, 2 usage or configuration, 130 interrupted.
     """
     named = NamedCredentials()
-    configuration = _checked(request, named)
+    configuration = load_configuration(request, named)
     if request.no_history and named.names:
         refuse(
             [f"credentials {name}: Prefect keeps them, and --no-history is without it" for name in sorted(named.names)]
@@ -142,7 +59,7 @@ def sync(request: Annotated[Request, Parameter(name="*")] = Request()) -> int:
                 wait(lambda seconds: None)
                 from orchestration.blocks.stored import read_access_block  # noqa: PLC0415 - it imports prefect
 
-                configuration = _checked(request, read_access_block)
+                configuration = load_configuration(request, read_access_block)
             return run(request, configuration, wait)
         except ServerError as error:
             print(f"imageferry: {error}\n  --no-history copies without it", file=sys.stderr)
@@ -159,7 +76,7 @@ app.command(worker)
 
 
 def _workers(request: Request) -> Callable[[Callable[[float], None]], None]:
-    """Look whether there is what ``--distribute`` needs, or say what is missing and end; give the server's wait."""
+    """Return the wait for the server; report what ``--distribute`` lacks and end, where something is missing."""
     try:
         server = configured_server()
     except ServerError as error:
@@ -167,78 +84,15 @@ def _workers(request: Request) -> Callable[[Callable[[float], None]], None]:
     from cli.run import prepare  # noqa: PLC0415 - it imports what takes a while
 
     prepare(request)
-    from orchestration.workers.distribute import workers_fault  # noqa: PLC0415 - it imports prefect
+    from orchestration.workers.distribute import find_workers_problem  # noqa: PLC0415 - it imports prefect
 
-    if fault := workers_fault():
-        refuse([f"--distribute: {fault}"])
+    if problem := find_workers_problem():
+        refuse([f"--distribute: {problem}"])
     return server.wait_until_ready
 
 
-def _not_distributed(request: Request) -> list[str]:
-    """Say which flags ``--distribute`` cannot bring to the workers."""
-    if not request.distribute:
-        return []
-    one_file = "workers read one file: give --config, at a path that each of them has"
-    why = {
-        "no-history": (request.no_history, "it is Prefect that tells the workers what to copy"),
-        "auth": (request.auth, one_file),
-        "images": (request.images, one_file),
-        "registry": (request.registry, "workers read the file alone: write it there, under defaults"),
-        "namespace": (request.namespace, "workers read the file alone: write it there, under defaults"),
-        "bandwidth": (
-            request.bandwidth,
-            "each rule is a run of its own, and would take as much: the file's registries bound each",
-        ),
-    }
-    return [f"--distribute excludes --{flag}: {words}" for flag, (given, words) in why.items() if given]
-
-
-def _checked(request: Request, credentials: StoredCredentials) -> Configuration:
-    """Read the configuration, or tell all its faults and end."""
-    faults = [
-        f"--{name} {value}: expected {least} or more"
-        for name, value, least in (("proc", request.proc, 1), ("retries", request.retries, 0))
-        if value < least
-    ] + _not_distributed(request)
-    if not request.no_history:
-        faults += settings_faults()
-    for flag, file in (
-        ("report", request.report),
-        ("log", request.log),
-        ("output-success-images", request.output_success_images),
-        ("output-failed-images", request.output_failed_images),
-    ):
-        if file is not None and str(file) != "-" and not file.absolute().parent.is_dir():
-            faults.append(f"--{flag} {file}: there is no folder {file.absolute().parent}")
-    try:
-        request.options  # noqa: B018 - read for its faults
-    except LimitError as error:
-        faults.append(f"--bandwidth: {error}")
-    except SelectionError as error:
-        faults += str(error).splitlines()
-    try:
-        files = find_files(request.config, request.auth, request.images, Path.cwd())
-        configuration = load(files, registry=request.registry, namespace=request.namespace, credentials=credentials)
-    except ConfigurationError as error:
-        faults += str(error).splitlines()
-    if faults:
-        refuse(faults)
-    return configuration
-
-
-def refuse(faults: list[str]) -> NoReturn:
-    """Tell the faults on standard error and end with status 2."""
-    for fault in faults:
-        print(f"imageferry: {fault}", file=sys.stderr)
-    raise SystemExit(USAGE)
-
-
-def _split(values: list[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
-
-
 def run(words: list[str]) -> int:
-    """Do what the words of the command line ask for; give the exit status."""
+    """Do what the words of the command line ask for; return the exit status."""
     try:
         status = app(
             words,

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cli.exit_codes import DONE, FAILED, USAGE
+from cli.exit_codes import DONE, FAILED
+from cli.request import refuse
 from imageferry.config import ConfigurationError
 from orchestration.deployments.configuration import config_parameter, find_configuration, registries_in
 from orchestration.server.local_server import api_url_or_local
@@ -32,9 +33,7 @@ def deploy(
         found = find_configuration(config, folder)
         registries = registries_in(found)
     except ConfigurationError as error:
-        for line in str(error).splitlines():
-            print(f"imageferry: {line}", file=sys.stderr)
-        return USAGE
+        refuse(str(error).splitlines())
     os.environ["PREFECT_API_URL"] = api_url_or_local(os.environ, folder)
     from orchestration.deployments import deploy as steps  # noqa: PLC0415 - it imports prefect
 

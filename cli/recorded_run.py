@@ -21,7 +21,7 @@ from tasks.copy_blob import move_blob
 if TYPE_CHECKING:
     import asyncio
 
-    from cli.app import Request
+    from cli.request import Request
     from cli.terminal.progress import LineProgress, LiveProgress
     from imageferry.copy.engine import Engine
 

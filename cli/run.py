@@ -31,7 +31,7 @@ from orchestration.server.own_server import ServerError
 from orchestration.server.prefect_settings import CLIENT_DEFAULTS, prefect_home, set_defaults
 
 if TYPE_CHECKING:
-    from cli.app import Request
+    from cli.request import Request
 
 logger = logging.getLogger("imageferry")
 

@@ -50,7 +50,7 @@ def settings() -> Settings:
     raise SettingsError("\n".join(lines))
 
 
-def settings_faults() -> list[str]:
+def settings_problems() -> list[str]:
     """Say what is wrong with the settings, a line each."""
     try:
         settings()

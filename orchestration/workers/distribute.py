@@ -62,8 +62,8 @@ async def find_workers() -> str:
     return f"the work pool {pool}" if pool else "deployments.serve"
 
 
-def workers_fault() -> str:
-    """Say what is wrong with the workers, where there is no event loop; empty where nothing is."""
+def find_workers_problem() -> str:
+    """Return what is wrong with the workers, in words; empty where nothing is. For where no event loop runs."""
     try:
         asyncio.run(find_workers())
     except NoWorkersError as error:
