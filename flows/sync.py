@@ -59,29 +59,30 @@ async def sync(
         run.flow_run_id = str(flow_run.id)
         rules = select_rules(run.engine.configuration, only)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
-        copying = _plan_and_copy(run, rules, config, force, platforms, on_workers=distribute and not dry_run)
+        copying = _plan_and_copy(run, rules, request, distribute=distribute and not dry_run)
         # The subflows stop by themselves, and record their ends.
         stopped = await run_until_stopped(run, rules, copying, grace=LAST_WORDS_LIMIT)
         return await _end(run, stopped=stopped)
 
 
-async def _plan_and_copy(
-    run: RunContext, rules: list[str], config: str, force: bool, platforms: list[str] | None, *, on_workers: bool
-) -> None:
-    """Plan every rule, then copy those that have work: each in its subflow, or by a run on a worker."""
-    if on_workers:
-        # Before anything is asked of a registry.
-        await find_workers()
+async def _plan_and_copy(run: RunContext, rules: list[str], request: RunRequest, *, distribute: bool) -> None:
+    """Plan every rule, then copy those that have work: each in its subflow, or by runs on workers."""
+    # Before anything is asked of a registry: without workers there is nothing to do.
+    workers = await find_workers() if distribute else None
     if await until_stopped(run.stop, plan(run, rules)):
         return
-    copy_all = copy_on_workers if on_workers else _copy_in_subflows
-    await copy_all(run, rules, config, force, platforms)
+    if workers is None:
+        await _copy_in_subflows(run, rules, request)
+    else:
+        await copy_on_workers(run, rules, request, workers)
 
 
-async def _copy_in_subflows(
-    run: RunContext, rules: list[str], config: str, force: bool, platforms: list[str] | None
-) -> None:
+async def _copy_in_subflows(run: RunContext, rules: list[str], request: RunRequest) -> None:
     known = {rule.name: rule for rule in run.engine.configuration.rules}
+
+    async def subflow(name: str) -> None:
+        platforms = None if request.platforms is None else list(request.platforms)
+        await _rule_subflow(name, request.config, request.force, platforms, return_state=True)
 
     async def copy(name: str) -> None:
         async def rest() -> None:
@@ -91,7 +92,7 @@ async def _copy_in_subflows(
             return
         with run.timed(name), run.offered(), tags(*registry_tags([known[name]])):
             # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
-            await run_tracked(run, lambda: _rule_subflow(name, config, force, platforms, return_state=True), rest)
+            await run_tracked(run, lambda: subflow(name), rest)
             run.reinstall_signal_handler()
             # Nothing where all is settled, as it is unless the subflow itself broke down.
             await rest()

@@ -21,6 +21,7 @@ from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
 from imageferry.copy.runner import IMAGES_AT_ONCE, RULES_COPIED_AT_ONCE
 from imageferry.errors import ImageferryError
 from imageferry.report.outcomes import ImageOutcome, Totals
+from orchestration.open_run import RunRequest
 from orchestration.run_context import RunContext
 from orchestration.settings import settings
 from orchestration.step import run_tracked
@@ -71,18 +72,19 @@ def find_workers_problem() -> str:
     return ""
 
 
-async def copy_on_workers(
-    run: RunContext, rules: list[str], config: str, force: bool, platforms: list[str] | None
-) -> None:
+async def copy_on_workers(run: RunContext, rules: list[str], request: RunRequest, workers: str) -> None:
     """Have the planned rules that have work copied by runs on workers.
 
-    Raises ``NoWorkersError`` before anything is copied. Once Prefect's server is gone, this process copies the rest.
+    ``workers`` is what ``find_workers`` returned. Once Prefect's server is lost, this process copies the rest.
     """
-    workers = await find_workers()
     batches = split_into_batches(
         {name: run.work[name].values() for name in rules if name in run.work}, settings().images_per_run
     )
-    parameters: dict[str, Any] = {"config": config, "force": force, "platforms": platforms}
+    parameters: dict[str, Any] = {
+        "config": request.config,
+        "force": request.force,
+        "platforms": request.platforms,
+    }
     # Defaults are left out, to keep the parameters of each run short.
     if run.engine.options.proc != DEFAULT_PROC:
         parameters["proc"] = run.engine.options.proc

@@ -28,7 +28,7 @@ def syntax_error(text: str) -> json.JSONDecodeError | None:
     return None
 
 
-def explain(error: json.JSONDecodeError, name: str, is_yaml: bool) -> ConfigurationError:
+def explain(error: json.JSONDecodeError, name: str, *, is_yaml: bool) -> ConfigurationError:
     """Return a syntax error as one of the configuration, with what was probably meant."""
     hint = _hint(error)
     if is_yaml:

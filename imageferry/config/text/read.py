@@ -32,7 +32,7 @@ def read_document(data: bytes | str, name: str) -> Document:
         raise ConfigurationError.of(name, "is empty: expected at least images")
     if name.lower().endswith(".json"):
         if (error := json_reader.syntax_error(text)) is not None:
-            raise json_reader.explain(error, name, yaml_reader.is_block_mapping(text))
+            raise json_reader.explain(error, name, is_yaml=yaml_reader.is_block_mapping(text))
         return json_reader.read(text, name)
     # JSON in a file of another name: YAML would refuse its tabs and its surrogate pairs.
     if text.lstrip()[0] in "{[" and json_reader.syntax_error(text) is None:
