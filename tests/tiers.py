@@ -51,9 +51,12 @@ TESTS = {
     "tests/registry/test_raw_answers.py::test_any_bytes": ("slow",),
     "tests/soak/test_soak.py::test_a_seed_ends_as_it_must": ("registry", "slow"),
     "tests/soak/test_soak.py::test_a_copy_that_is_killed_is_finished_by_the_next_run": ("prefect", "registry", "slow"),
+    "tests/testkit/test_distribution.py::test_a_taken_port_is_left_to_its_owner": ("registry",),
+    "tests/testkit/test_inprocess.py::test_a_token_reaches_as_far_as_its_scopes": ("registry",),
     "tests/testkit/test_inprocess.py::test_its_images_are_images_to_skopeo": ("registry",),
     "tests/testkit/test_inprocess.py::test_skopeo_reads_a_signed_schema_1_manifest": ("registry",),
     "tests/testkit/test_inprocess.py::test_skopeo_signs_in": ("registry",),
+    "tests/testkit/test_inprocess.py::test_tags_come_in_pages": ("registry",),
 }
 
 
