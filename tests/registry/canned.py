@@ -9,7 +9,7 @@ import pytest
 
 from imageferry.model import RegistryAccess
 from imageferry.registry import RegistryClient, Repository
-from imageferry.registry.http import transport
+from imageferry.registry.http import client, retry
 from tests.registry.opening import access
 
 HOST = "registry.example"
@@ -59,7 +59,7 @@ async def canned(
         return network
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "StreamingTransport", in_place)
-        patch.setattr(transport, "_pause", lambda state: 0.0)
+        patch.setattr(client, "StreamingTransport", in_place)
+        patch.setattr(retry, "_pause", lambda state: 0.0)
         async with RegistryClient(HOST, access() if entry is None else entry) as endpoint:
             yield Repository(endpoint, path, writable=True), network

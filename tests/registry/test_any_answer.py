@@ -15,9 +15,9 @@ from imageferry.copy.platforms import filter_platforms
 from imageferry.errors import ImageferryError
 from imageferry.model import RegistryAccess
 from imageferry.registry import Repository
-from imageferry.registry.http.transport import ATTEMPTS
+from imageferry.registry.http.retry import ATTEMPTS
 from imageferry.registry.limits.quota import retry_after
-from imageferry.registry.manifests import DOCKER_SCHEMA1_SIGNED, INDEX_TYPES, OCI_INDEX, OCI_MANIFEST
+from imageferry.registry.manifest import DOCKER_SCHEMA1_SIGNED, INDEX_TYPES, OCI_INDEX, OCI_MANIFEST
 from imageferry.selection import PlatformFilter
 from imageferry.text import escape_control
 from testkit.images.documents import sha256

@@ -8,7 +8,7 @@ import pytest
 
 from imageferry.config import load_text
 from imageferry.model import Limits
-from imageferry.registry.http.transport import READ_SIZE
+from imageferry.registry.http.aiohttp_transport import READ_SIZE
 from imageferry.registry.limits.rate import RateLimiter
 from imageferry.registry.limits.registry_limits import SMALLEST_PIECE, RegistryLimits, RunLimits
 from testkit.images.documents import sha256
@@ -92,7 +92,7 @@ async def test_what_is_read_takes_its_time(fake_source: FakeRegistry, taken: lis
     digest = fake_source.add_blob("a/app", BLOB)
     run = RateLimiter(9_000_000.0)
     async with opened(fake_source.host, throttle=RegistryLimits(Limits(bandwidth=80_000), run)) as repository:
-        await repository.endpoint.origin("")
+        await repository.client.origin("")
         taken.clear()
         async with repository.blobs.open(digest) as answer:
             pieces = [piece async for piece in answer.aiter_raw()]
@@ -111,7 +111,7 @@ async def test_what_is_not_limited_is_read_in_large_pieces(fake_source: FakeRegi
 async def test_what_is_sent_takes_its_time(fake_destination: FakeRegistry, taken: list[tuple[float, float]]) -> None:
     throttle = RegistryLimits(Limits(bandwidth=80_000), RateLimiter(9_000_000.0))
     async with opened(fake_destination.host, writable=True, throttle=throttle) as repository:
-        await repository.endpoint.origin("")
+        await repository.client.origin("")
         taken.clear()
         upload = await repository.uploads.start(sha256(BLOB))
         await upload.put(BLOB)
@@ -122,7 +122,8 @@ async def test_what_is_sent_takes_its_time(fake_destination: FakeRegistry, taken
 
 def throttles(registries: str, bandwidth: int | None = None) -> RunLimits:
     text = f"registries: {registries}\nimages: {{b: x.example/b}}\n"
-    return RunLimits(load_text(text, "c.yaml", environment={}), bandwidth)
+    configuration = load_text(text, "c.yaml", environment={})
+    return RunLimits(configuration.settings_of, configuration.registries.values(), bandwidth)
 
 
 def test_all_who_talk_to_a_registry_share_its_limits() -> None:
@@ -140,7 +141,7 @@ def test_without_limits_there_is_nothing_in_the_way() -> None:
 
 @pytest.mark.parametrize(("rate", "piece"), [(80_000, 10_000), (1000, SMALLEST_PIECE)])
 def test_the_slowest_says_how_much_is_read_at_once(rate: int, piece: int) -> None:
-    assert throttles(f"{{quay.io: {{bandwidth: {rate}}}}}", 10**9).of("x.example")._piece == piece
+    assert throttles(f"{{quay.io: {{bandwidth: {rate}}}}}", 10**9).of("x.example").piece == piece
 
 
 async def test_blobs_at_a_registry_are_bounded_and_never_wait_for_each_other() -> None:
