@@ -84,10 +84,12 @@ class RegistryClient:
         extensions = {SCOPES: scopes, BODY_LIMIT: limit, NO_RETRY: request.no_retry}
         built = await self._build(request, extensions)
         with self.translate_errors(request.action):
-            whole = await read_bounded(await self._send(built), limit)
-        if len(whole.content) > limit and whole.is_success:
+            response = await self._send(built)
+            if not response.is_closed:
+                response = await read_bounded(response, limit)
+        if len(response.content) > limit and response.is_success:
             raise InvalidResponse(request.action, f"{self.host} answers with more than {limit:,} bytes")
-        return whole
+        return response
 
     @contextlib.asynccontextmanager
     async def stream(self, request: RegistryRequest, scopes: tuple[str, ...] = ()) -> AsyncIterator[httpx.Response]:

@@ -15,7 +15,7 @@ from tests.registry.opening import access
 HOST = "registry.example"
 
 Headers = Sequence[tuple[bytes, bytes]]
-#: Status, headers, body.
+# Status, headers, body.
 Answer = tuple[int, Headers, bytes]
 Answering = Callable[[httpx.Request], Answer]
 
@@ -61,5 +61,5 @@ async def canned(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "StreamingTransport", in_place)
         patch.setattr(retry, "_pause", lambda state: 0.0)
-        async with RegistryClient(HOST, access() if entry is None else entry) as endpoint:
-            yield Repository(endpoint, path, writable=True), network
+        async with RegistryClient(HOST, access() if entry is None else entry) as opened_client:
+            yield Repository(opened_client, path, writable=True), network

@@ -70,7 +70,7 @@ async def test_the_registry_says_how_long(
         assert await repository.manifests.head("v1")
     assert (pauses[0], pauses[2]) == (7.0, retry.LONGEST_PAUSE)
     assert 30 < pauses[1] <= 40
-    # The rest of what is longer is waited for at the gate, with all others.
+    # The rest of what is longer is waited for in the limiter, with all others.
     assert [round(span) for span in waited] == [7, pytest.approx(39, abs=2), 300]
 
 
@@ -141,6 +141,6 @@ async def test_a_registry_that_says_nothing_is_not_waited_for_without_end(
 async def test_short_requests_are_bounded(fake_source: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-head", actions.delay(0.3)))
-    async with opened(fake_source.host, throttle=RegistryLimits(Limits(requests=4))) as repository:
+    async with opened(fake_source.host, limits=RegistryLimits(Limits(requests=4))) as repository:
         await asyncio.gather(*(repository.manifests.head("v1") for _ in range(12)))
     assert fake_source.peak("manifest-head") == 4
