@@ -43,7 +43,7 @@ class Engine:
         self.outcomes = Outcomes()
         self.holdings = KnownContents()
         self.deliveries = BlobDistributor(self.holdings, self.outcomes, self.transfer, options.proc)
-        self.throttles = RunLimits(configuration, options.bandwidth)
+        self.throttles = RunLimits(configuration.settings_of, configuration.registries.values(), options.bandwidth)
         self._keychain = default_keychain(configuration, environment)
         self._resources = contextlib.AsyncExitStack()
         self._endpoints: dict[tuple[str, RegistryAccess | None], RegistryClient] = {}

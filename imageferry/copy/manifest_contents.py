@@ -8,7 +8,7 @@ from imageferry.errors import InvalidReference
 from imageferry.reference import check_digest
 from imageferry.registry import Descriptor, Manifest, Repository
 from imageferry.registry.errors import DigestMismatch, InvalidResponse
-from imageferry.registry.manifests import DOCKER_MANIFEST, INDEX_TYPES, OCI_ARTIFACT, OCI_MANIFEST, SCHEMA1_TYPES
+from imageferry.registry.manifest import DOCKER_MANIFEST, INDEX_TYPES, OCI_ARTIFACT, OCI_MANIFEST, SCHEMA1_TYPES
 from imageferry.text import shorten_repr
 
 #: Indexes within indexes, and entries of one manifest: more are an attack rather than an image.

@@ -14,7 +14,7 @@ from imageferry.model import Destination, Rule
 from imageferry.reference import Reference, check_tag
 from imageferry.registry import Descriptor
 from imageferry.registry.errors import InvalidResponse, LoginFailed, NotFound, RegistryError
-from imageferry.registry.manifests import INDEX_TYPES
+from imageferry.registry.manifest import INDEX_TYPES
 from imageferry.registry.tags import PAGE
 from imageferry.report.outcomes import ImageOutcome, Outcome
 

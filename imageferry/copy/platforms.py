@@ -10,7 +10,7 @@ from imageferry.copy.manifest_contents import children, read_child
 from imageferry.reference import check_digest
 from imageferry.registry import Manifest, Repository
 from imageferry.registry.errors import InvalidResponse
-from imageferry.registry.manifests import INDEX_TYPES, MANIFEST_LIMIT, SCHEMA1_TYPES
+from imageferry.registry.manifest import INDEX_TYPES, MANIFEST_LIMIT, SCHEMA1_TYPES
 from imageferry.selection import PlatformFilter
 
 #: Config blobs that say a platform; those of other artifacts do not.

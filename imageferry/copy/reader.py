@@ -122,7 +122,7 @@ class BlobReader:
                 raise InvalidResponse(self._action, f"asked for byte {offset} on, {self._place.host} gave {begins}")
             # A registry that does not know ranges starts anew: what is known already is passed over.
             known = offset if answer.status_code == 200 else 0
-            with self._place.endpoint.in_words(self._action):
+            with self._place.client.translate_errors(self._action):
                 async for piece in answer.aiter_raw():
                     if known >= len(piece):
                         known -= len(piece)

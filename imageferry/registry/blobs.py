@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import httpx
 
 from imageferry.registry.client import check_status
+from imageferry.registry.repository_client import RepositoryClient
+from imageferry.registry.request import RegistryRequest
 from imageferry.text import short_digest
-
-if TYPE_CHECKING:
-    from imageferry.registry.repository import Repository
 
 
 class Blobs:
     """The blobs of one repository."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: RepositoryClient) -> None:
         self._repository = repository
 
     async def size(self, digest: str) -> int | None:
-        """Ask with HEAD for the blob's size in bytes (-1 where the registry does not say); None where it has none.
+        """Return the blob's size in bytes, asked for with HEAD (-1 if the registry does not say); None if absent.
 
-        An answer other than 200 means no: what is then tried, an upload, tells what is wrong. Raises ``Unreachable``
+        Any status other than 200 means absent: the upload that follows reports what is wrong. Raises ``Unreachable``
         and what the login raises.
         """
-        action = f"look up blob {short_digest(digest)} in {self._repository.name}"
-        answer = await self._repository.send("HEAD", f"blobs/{digest}", action=action)
+        repository = self._repository
+        action = f"look up blob {short_digest(digest)} in {repository.name}"
+        answer = await repository.send(RegistryRequest("HEAD", repository.path(f"blobs/{digest}"), action))
         if answer.status_code != 200:
             return None
         length = answer.headers.get("content-length", "")
@@ -40,22 +39,24 @@ class Blobs:
 
     @contextlib.asynccontextmanager
     async def open(self, digest: str, offset: int = 0) -> AsyncIterator[httpx.Response]:
-        """Open the blob for reading from ``offset`` (bytes) on.
+        """Open the blob for reading from ``offset`` (bytes).
 
-        The answer is 206 where the registry went to the offset and 200 where it starts at the beginning. Raises
-        ``NotFound`` and other ``RegistryError``.
+        The answer is 206 if the registry honours the range, and 200 if it starts at the beginning. Raises ``NotFound``
+        and other ``RegistryError``.
         """
-        repository = self._repository
-        action = f"read blob {short_digest(digest)} of {repository.name}"
+        repository, action = self._repository, self._reading(digest)
         headers = {"range": f"bytes={offset}-"} if offset else {}
-        async with repository.stream("GET", f"blobs/{digest}", action=action, headers=headers) as answer:
+        request = RegistryRequest("GET", repository.path(f"blobs/{digest}"), action, headers)
+        async with repository.stream(request) as answer:
             if answer.status_code not in (200, 206):
                 check_status(answer, action, repository.host, 200, 206)
             yield answer
 
     async def read(self, digest: str, limit: int) -> bytes:
-        """Read a small blob whole, at most ``limit`` bytes, unverified. Raises ``RegistryError``."""
-        repository = self._repository
-        action = f"read blob {short_digest(digest)} of {repository.name}"
-        answer = await repository.send("GET", f"blobs/{digest}", action=action, limit=limit)
-        return check_status(answer, action, repository.host, 200).content
+        """Return the bytes of a small blob, at most ``limit`` of them, unverified. Raises ``RegistryError``."""
+        repository, action = self._repository, self._reading(digest)
+        request = RegistryRequest("GET", repository.path(f"blobs/{digest}"), action, limit=limit)
+        return check_status(await repository.send(request), action, repository.host, 200).content
+
+    def _reading(self, digest: str) -> str:
+        return f"read blob {short_digest(digest)} of {self._repository.name}"

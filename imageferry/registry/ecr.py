@@ -1,4 +1,4 @@
-"""Repositories at Amazon ECR: it makes none on push, so they are made here where the user asks for it."""
+"""Repositories at Amazon ECR: it creates none on push, so they are created here if the user asks for it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from imageferry.registry_key import ECR_HOST
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for a connection to Amazon's API, and for its answer.
+# Seconds for a connection to Amazon's API, and for its answer.
 CONNECT_LIMIT = 10.0
 ANSWER_LIMIT = 30.0
 
-#: It allows a few creations a second.
+# It allows a few creations a second.
 TRIES = {"mode": "standard", "total_max_attempts": 8}
 
-#: What its API says of a repository that is there, and of calls that may go well later.
-_THERE = "RepositoryAlreadyExistsException"
-_LATER = frozenset({"ServerException", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable"})
+# What its API answers for a repository that exists, and for calls that may succeed later.
+_EXISTS = "RepositoryAlreadyExistsException"
+_TRANSIENT = frozenset({"ServerException", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable"})
 
 
 def is_ecr(registry: str) -> bool:
@@ -28,9 +28,9 @@ def is_ecr(registry: str) -> bool:
 
 
 async def create_repository(registry: str, repository: str) -> None:
-    """Make a repository with the AWS credentials of this process; well, where it is there already.
+    """Create a repository with the AWS credentials of this process; one that exists already is no error.
 
-    They are what botocore finds: the environment, a profile, the machine's or the pod's role. Raises
+    The credentials are what botocore finds: the environment, a profile, the machine's or the pod's role. Raises
     ``RegistryError``. (Amazon ECR API, "CreateRepository".)
     """
     logger.info("creating repository %s at %s", repository, registry)
@@ -38,7 +38,7 @@ async def create_repository(registry: str, repository: str) -> None:
 
 
 def _create(registry: str, repository: str) -> None:
-    # Imported late: it is there only where it was asked for, and takes long.
+    # Imported late: it is an optional dependency, and slow to import.
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
     from botocore.session import get_session  # noqa: PLC0415
@@ -53,10 +53,10 @@ def _create(registry: str, repository: str) -> None:
     except ClientError as error:
         said = error.response.get("Error", {})
         code = str(said.get("Code", ""))
-        if code == _THERE:
+        if code == _EXISTS:
             return
         reason = f"Amazon's API answered {code}: {said.get('Message', '')}"
-        kind = Unavailable if code in _LATER else RegistryError
+        kind = Unavailable if code in _TRANSIENT else RegistryError
         raise kind(action, reason, advice="the AWS credentials must allow ecr:CreateRepository") from None
     except BotoCoreError as error:
         advice = "AWS credentials are looked for in the environment, in ~/.aws and in the machine's role"

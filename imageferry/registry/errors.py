@@ -1,4 +1,4 @@
-"""What can go wrong at a registry, in words a person can act on.
+"""Errors of a registry, in words a person can act on.
 
 None of these holds a request, a response or a header: an ``httpx`` error would carry the credentials with it.
 """
@@ -14,10 +14,10 @@ import httpx
 from imageferry.errors import ImageferryError
 from imageferry.text import escape_control
 
-#: How much of an error's body is read, in bytes.
+# How much of an error's body is read, in bytes.
 ERROR_BODY_LIMIT = 64 * 1024
 
-#: Statuses that may be gone at the next try (RFC 9110; registries send 429 for their limits).
+# Statuses of transient errors (RFC 9110; registries send 429 for their limits).
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -51,7 +51,7 @@ class Unreachable(RegistryError):
 
 
 class RegistryDown(Unreachable):
-    """No answer for so long, to so many requests, that none is sent any more but a probe now and then."""
+    """No answer for so long, to so many requests, that only a probe is sent now and then."""
 
     transient = False
 
@@ -69,7 +69,7 @@ class LoginFailed(Unauthorized):
 
 
 class Forbidden(RegistryError):
-    """403: the credentials are known and do not suffice, or a quota or policy refuses."""
+    """403: the credentials are valid but do not suffice, or a quota or policy refuses."""
 
 
 class NotFound(RegistryError):
@@ -87,28 +87,28 @@ class Unavailable(RegistryError):
 
 
 class LimitReached(Unavailable):
-    """Its request limit is reached, and it will be long before it takes requests again."""
+    """The registry's request limit is reached, and it will be long before it takes requests again."""
 
     transient = False
 
 
 class InvalidResponse(RegistryError):
-    """An answer that is not what the distribution specification says: no registry speaks at this address."""
+    """A response that violates the distribution specification: no registry is served at this address."""
 
 
 class DigestMismatch(RegistryError):
-    """Bytes do not hash to their digest, or are more or fewer than their descriptor says."""
+    """Bytes do not hash to their digest, or their number is not the descriptor's size."""
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an exception and those that it came from."""
+    """Yield an exception and those that it came from."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def error_for(response: httpx.Response, action: str, host: str) -> RegistryError:
-    """Make the error for an answer whose body has been read (as far as ``ERROR_BODY_LIMIT``)."""
+    """Return the error for a response whose body has been read (as far as ``ERROR_BODY_LIMIT``)."""
     status = response.status_code
     codes, said = _entries(response)
     reason = f"{host} answered {status} {response.reason_phrase[:100]}".rstrip()
@@ -135,7 +135,7 @@ def _kind(status: int, codes: tuple[str, ...], host: str) -> tuple[type[Registry
 
 
 def _entries(response: httpx.Response) -> tuple[tuple[str, ...], str]:
-    """Give the codes and the words of ``{"errors": [{"code", "message", "detail"}]}``; empty where it is not that."""
+    """Return the codes and messages of ``{"errors": [{"code", "message", "detail"}]}``; empty if it is not that."""
     try:
         errors = json.loads(response.content[:ERROR_BODY_LIMIT])["errors"]
         found = [(_text(entry.get("code")), _text(entry.get("message"))) for entry in errors]

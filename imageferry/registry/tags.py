@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import httpx
 
 from imageferry.registry.client import check_status
 from imageferry.registry.errors import InvalidResponse
+from imageferry.registry.repository_client import RepositoryClient
+from imageferry.registry.request import RegistryRequest
 from imageferry.text import shorten_repr
 
-if TYPE_CHECKING:
-    from imageferry.registry.repository import Repository
-
-#: Tags asked for at once: ECR allows no more. Some answer with pages of their own size.
+# Tags asked for at once: ECR allows no more. Some registries answer with pages of their own size.
 PAGE = 1000
 _PAGE_LIMIT = 16 * 1024 * 1024
 
-#: The most that one repository may list, in pages and in bytes of them: a million tags have some 30 MB.
+# The most that one repository may list, in pages and in bytes: a million tags take some 30 MB.
 PAGES_LIMIT = 10_000
 LIST_LIMIT = 128 * 1024 * 1024
 
-#: How much of a Link header is looked at, in characters.
+# How much of a Link header is parsed, in characters.
 _LINK_LIMIT = 8192
 _LINK_NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel=\"?next\"?", re.IGNORECASE)
 
@@ -32,18 +30,21 @@ _LINK_NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel=\"?next\"?", re.IGNORECASE)
 class Tags:
     """The tags of one repository."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: RepositoryClient) -> None:
         self._repository = repository
 
     async def all(self) -> list[str]:
-        """Give every tag, each once, in the registry's order. Raises ``RegistryError``."""
+        """Return every tag, each once, in the registry's order. Raises ``RegistryError``."""
         tags: dict[str, None] = {}
         async for page in self.pages():
             tags.update(dict.fromkeys(page))
         return [*tags]
 
     async def pages(self) -> AsyncIterator[list[str]]:
-        """Give the tags a page at a time; ends where there is no next page, or one that was read already."""
+        """Yield the tags a page at a time, until there is no next page or one that was read already.
+
+        Raises ``RegistryError``.
+        """
         repository = self._repository
         action = f"list tags of {repository.name}"
         url = httpx.URL(repository.path("tags/list"), params={"n": PAGE})
@@ -55,17 +56,17 @@ class Tags:
                 raise InvalidResponse(
                     action, f"{repository.host} lists tags without end ({len(seen) - 1:,} pages so far)"
                 )
-            answer = await repository.send("GET", url, action=action, limit=_PAGE_LIMIT)
+            answer = await repository.send(RegistryRequest("GET", url, action, limit=_PAGE_LIMIT))
             check_status(answer, action, repository.host, 200)
             size += len(answer.content)
-            yield _tags(answer, action, repository.host)
-            following = _next(answer.headers, url, action)
+            yield _parse_page(answer, action, repository.host)
+            following = _next_page(answer.headers, url, action)
             if following is None:
                 return
             url = following
 
 
-def _tags(answer: httpx.Response, action: str, host: str) -> list[str]:
+def _parse_page(answer: httpx.Response, action: str, host: str) -> list[str]:
     try:
         tags = json.loads(answer.content)["tags"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -78,8 +79,8 @@ def _tags(answer: httpx.Response, action: str, host: str) -> list[str]:
     return tags
 
 
-def _next(headers: httpx.Headers, url: httpx.URL, action: str) -> httpx.URL | None:
-    """Give path and query of the next page. Its host is dropped: behind a proxy, registries name one of their own."""
+def _next_page(headers: httpx.Headers, url: httpx.URL, action: str) -> httpx.URL | None:
+    """Return path and query of the next page; its host is dropped, since registries behind a proxy name their own."""
     found = _LINK_NEXT.search(headers.get("link", "")[:_LINK_LIMIT])
     if found is None:
         return None

@@ -7,7 +7,7 @@ import pytest
 from tenacity import RetryCallState
 
 from imageferry.copy import retry_budget
-from imageferry.registry.http import transport
+from imageferry.registry.http import retry
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -17,15 +17,15 @@ PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the engine would have waited between tries; it goes on at once instead."""
     asked: list[float] = []
-    real = transport._pause
+    real = retry._pause
 
     def recorded(state: RetryCallState) -> float:
         # It is asked after the last try too, and then not waited for.
-        if state.attempt_number < transport.ATTEMPTS:
+        if state.attempt_number < retry.ATTEMPTS:
             asked.append(real(state))
         return 0.0
 
-    monkeypatch.setattr(transport, "_pause", recorded)
+    monkeypatch.setattr(retry, "_pause", recorded)
     monkeypatch.setattr(retry_budget, "FIRST_PAUSE", 0.0)
     return asked
 

@@ -11,7 +11,7 @@ from imageferry.copy.engine import Engine
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.options import Options
 from imageferry.copy.reader import BREAKS_IN_A_ROW
-from imageferry.registry.http import transport
+from imageferry.registry.http import aiohttp_transport, client
 from testkit.images.documents import sha256
 from testkit.registries import actions
 from testkit.registries.exchange import Call
@@ -54,7 +54,7 @@ async def test_a_read_goes_on_where_it_broke(
         # Each goes on at the byte at which the one before it ended; none is read twice.
         assert reads[1].headers["range"] == f"bytes={after}-"
         assert sum(entry.bytes_out for entry in reads) == len(layer)
-    assert sum(entry.bytes_out for entry in reads) <= len(layer) + 2 * transport.READ_SIZE
+    assert sum(entry.bytes_out for entry in reads) <= len(layer) + 2 * aiohttp_transport.READ_SIZE
     assert fake_destination.count("upload-start") == 2
 
 
@@ -96,7 +96,7 @@ async def test_a_source_that_gives_no_bytes_is_given_up(
 async def test_a_source_that_stands_still_is_left_and_asked_again(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(0.5, pool=None))
+    monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(0.5, pool=None))
     digest = fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault(of(LARGE), actions.stall_after(SIZE // 2), times=1))
     assert errors(await run(text(fake_source, fake_destination))) == {}

@@ -10,10 +10,10 @@ from imageferry.config import load_text
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from imageferry.copy.retries import retry_transient
-from imageferry.registry.http import transport
-from imageferry.registry.http.transport import StreamingTransport
+from imageferry.registry.http import client
+from imageferry.registry.http.aiohttp_transport import StreamingTransport
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
-from imageferry.registry.limits.limiter import FAILURES_IN_A_ROW, PATIENCE_AT_FIRST, PROBE_EVERY
+from imageferry.registry.limits.outage import FAILURES_IN_A_ROW, PATIENCE_AT_FIRST, PROBE_EVERY
 from imageferry.registry.limits.rate import RateLimiter
 from imageferry.registry.limits.registry_limits import REQUESTS_AT_ONCE
 from testkit.registries import actions
@@ -87,7 +87,7 @@ async def test_a_destination_that_is_away_for_a_while_gets_everything(
 async def test_a_blob_may_take_longer_than_any_time_out(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(3.0, pool=None))
+    monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(3.0, pool=None))
     digest = fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault("blob-get", actions.slowly(400_000)))
     text = configured({f"{fake_source.host}/a/app:v1": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)

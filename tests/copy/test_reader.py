@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imageferry.copy.reader import BREAKS_IN_A_ROW, BlobReader
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
-from imageferry.registry.http import transport
+from imageferry.registry.http import client, retry
 from tests.registry.canned import HOST
 from tests.registry.opening import opened
 
@@ -69,8 +69,8 @@ async def served(source: Source) -> AsyncIterator[Repository]:
         return source
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "StreamingTransport", in_place)
-        patch.setattr(transport, "_pause", lambda state: 0.0)
+        patch.setattr(client, "StreamingTransport", in_place)
+        patch.setattr(retry, "_pause", lambda state: 0.0)
         async with opened(HOST) as repository:
             yield repository
 

@@ -8,7 +8,7 @@ import pytest
 
 from imageferry.copy import upload_stream
 from imageferry.copy.reader import CHECKPOINT_SPACING
-from imageferry.registry.http import transport
+from imageferry.registry.http import aiohttp_transport, client, retry
 from imageferry.report.outcomes import Report
 from testkit.images.documents import sha256
 from testkit.registries import actions
@@ -72,7 +72,7 @@ async def test_an_upload_goes_on_where_it_broke(fake_source: FakeRegistry, fake_
     assert (starts(fake_destination), fake_destination.count("upload-status", "upload-cancel")) == (1, 1)
     # The source is read again from where the hash is known, at most a buffer before the byte that is lacking.
     _, again = reads(fake_source)
-    assert HALF - CHECKPOINT_SPACING - transport.READ_SIZE <= begins(again) <= HALF
+    assert HALF - CHECKPOINT_SPACING - aiohttp_transport.READ_SIZE <= begins(again) <= HALF
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 416, 500])
@@ -97,7 +97,7 @@ async def test_a_broken_destination_is_fed_from_a_healthy_one(fake_source: FakeR
             assert (starts(healthy), sent(healthy)) == (1, SIZE)
         assert (starts(broken), sent(broken)) == (1, SIZE)
         (again,) = reads(one)
-        assert HALF - CHECKPOINT_SPACING - transport.READ_SIZE <= begins(again) <= HALF
+        assert HALF - CHECKPOINT_SPACING - aiohttp_transport.READ_SIZE <= begins(again) <= HALF
         assert not reads(two)
 
 
@@ -121,7 +121,7 @@ async def test_several_that_broke_are_fed_by_one_more_reading(fake_source: FakeR
         assert errors(await copied(fake_source, one, two)) == {}
         assert [(starts(each), sent(each)) for each in (one, two)] == [(1, SIZE), (1, SIZE)]
     first, again = reads(fake_source)
-    assert SIZE // 4 - CHECKPOINT_SPACING - transport.READ_SIZE <= begins(again) <= SIZE // 4
+    assert SIZE // 4 - CHECKPOINT_SPACING - aiohttp_transport.READ_SIZE <= begins(again) <= SIZE // 4
     assert begins(first) == 0
 
 
@@ -219,7 +219,7 @@ async def test_where_nothing_can_go_on_it_starts_anew_and_is_not_asked_again(
 async def test_an_idle_upload_that_is_closed_goes_on(
     fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(1.5, pool=None))
+    monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(1.5, pool=None))
     with FakeRegistry(Quirks(idle_seconds=0.3)) as destination:
         fake_source.rules.append(Fault(Match("blob-get", path=DIGEST), actions.stall_after(HALF), times=1))
         assert errors(await copied(fake_source, destination)) == {}
@@ -230,7 +230,7 @@ async def test_an_idle_upload_that_is_closed_goes_on(
 async def test_an_upload_may_take_longer_than_any_silence(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(1.0, pool=None))
+    monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(1.0, pool=None))
     fake_source.rules.append(Fault(Match("blob-get", path=DIGEST), actions.slowly(SIZE / 3)))
     assert errors(await copied(fake_source, fake_destination)) == {}
     assert (len(reads(fake_source)), fake_destination.count("upload-patch")) == (1, 1)
@@ -288,7 +288,7 @@ async def test_a_source_that_is_busy_in_the_middle_is_waited_for(
 ) -> None:
     large = Match("blob-get", path=DIGEST)
     fake_source.rules.append(Fault(large, actions.truncate(HALF), times=1))
-    fake_source.rules.append(Fault(large, actions.refuse(503, "UNAVAILABLE"), times=transport.ATTEMPTS + 1, skip=1))
+    fake_source.rules.append(Fault(large, actions.refuse(503, "UNAVAILABLE"), times=retry.ATTEMPTS + 1, skip=1))
     assert errors(await copied(fake_source, fake_destination)) == {}
     assert (starts(fake_destination), sent(fake_destination)) == (1, SIZE)
 
@@ -316,7 +316,7 @@ async def test_a_commit_that_is_busy_for_long_is_all_that_is_sent_again(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     large = Match("upload-put", predicate=lambda call: call.query("digest") == DIGEST)
-    fake_destination.rules.append(Fault(large, actions.refuse(503, "UNAVAILABLE"), times=transport.ATTEMPTS))
+    fake_destination.rules.append(Fault(large, actions.refuse(503, "UNAVAILABLE"), times=retry.ATTEMPTS))
     assert errors(await copied(fake_source, fake_destination)) == {}
     assert (starts(fake_destination), sent(fake_destination)) == (1, SIZE)
     assert len(reads(fake_source)) == 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from imageferry.copy import reader
-from imageferry.registry.http import transport
+from imageferry.registry.http import aiohttp_transport
 from imageferry.report.outcomes import Report
 from testkit.images.documents import image_manifest, sha256
 from testkit.images.push import push_document
@@ -74,7 +74,7 @@ async def test_distribution_3_goes_on_where_it_broke(
     assert first < SIZE
     # Each from the last state of the hash before the byte that was lacking, at most a buffer before it.
     assert 1 <= len(again) < third.counts()["upload-patch"]
-    twice = IN_BUFFERS + reader.CHECKPOINT_SPACING + transport.READ_SIZE
+    twice = IN_BUFFERS + reader.CHECKPOINT_SPACING + aiohttp_transport.READ_SIZE
     assert sum(again) <= SIZE - CUT + HEADS + len(again) * twice
 
 
@@ -122,6 +122,6 @@ async def test_a_connection_that_is_severed_again_and_again(
         await copied(source_registry, repository, layer, severed)
         assert severed.cuts == []
         # Where the registry is asked before it has seen the break, it refuses what goes on and is asked again.
-        assert SIZE <= severed.forwarded <= SIZE + 7 * 2 * transport.READ_SIZE
+        assert SIZE <= severed.forwarded <= SIZE + 7 * 2 * aiohttp_transport.READ_SIZE
     assert third.counts()["upload-start"] == 2
     assert_same(source_registry, repository, third, repository, "v1")

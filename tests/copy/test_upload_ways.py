@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imageferry.registry import uploads
+from imageferry.registry import upload_dialect
 from imageferry.report.outcomes import Report
 from testkit.images.documents import sha256
 from testkit.registries import actions
@@ -176,7 +176,7 @@ async def test_a_chunk_that_breaks_is_gone_on_with(
 async def test_a_proxy_that_limits_a_request_gets_chunks(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "CHUNK_SIZE", 1_000_000)
+    monkeypatch.setattr(upload_dialect, "CHUNK_SIZE", 1_000_000)
     too_large = Match("upload-patch", predicate=lambda call: int(call.header("content-length") or 0) > 1_000_000)
     fake_destination.rules.append(Fault(too_large, actions.respond(413)))
     await copied(fake_source, fake_destination, LARGE)
@@ -187,7 +187,7 @@ async def test_a_proxy_that_limits_a_request_gets_chunks(
 async def test_what_is_too_large_in_chunks_too_is_told(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "CHUNK_SIZE", 1_000_000)
+    monkeypatch.setattr(upload_dialect, "CHUNK_SIZE", 1_000_000)
     fake_source.image("a/app", "v1", [LARGE[0]])
     fake_destination.rules.append(Fault("upload-patch", actions.respond(413)))
     text = configured({f"{fake_source.host}/a/app:v1": f"{fake_destination.host}/a/app"}, fake_source, fake_destination)

@@ -9,13 +9,13 @@ import pytest
 
 from imageferry.model import RegistryAccess
 from imageferry.registry import RegistryClient, Repository
-from imageferry.registry.http import transport
+from imageferry.registry.http import client, retry
 from tests.registry.opening import access
 
 HOST = "registry.example"
 
 Headers = Sequence[tuple[bytes, bytes]]
-#: Status, headers, body.
+# Status, headers, body.
 Answer = tuple[int, Headers, bytes]
 Answering = Callable[[httpx.Request], Answer]
 
@@ -59,7 +59,7 @@ async def canned(
         return network
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "StreamingTransport", in_place)
-        patch.setattr(transport, "_pause", lambda state: 0.0)
-        async with RegistryClient(HOST, access() if entry is None else entry) as endpoint:
-            yield Repository(endpoint, path, writable=True), network
+        patch.setattr(client, "StreamingTransport", in_place)
+        patch.setattr(retry, "_pause", lambda state: 0.0)
+        async with RegistryClient(HOST, access() if entry is None else entry) as opened_client:
+            yield Repository(opened_client, path, writable=True), network

@@ -28,9 +28,9 @@ async def opened(
     entry: RegistryAccess | None = None,
     *,
     writable: bool = False,
-    throttle: RegistryLimits | None = None,
+    limits: RegistryLimits | None = None,
     waits: Waits | None = None,
 ) -> AsyncIterator[Repository]:
     """Open a repository; without an entry of `auth`, one that lets plain HTTP be."""
-    async with RegistryClient(host, access() if entry is None else entry, throttle, waits) as endpoint:
-        yield Repository(endpoint, path, writable=writable)
+    async with RegistryClient(host, access() if entry is None else entry, limits, waits) as client:
+        yield Repository(client, path, writable=writable)

@@ -13,7 +13,7 @@ from tests.registry.opening import opened
 PING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
-#: The first byte of a TLS handshake (RFC 8446, 5.1).
+# The first byte of a TLS handshake (RFC 8446, 5.1).
 _TLS = b"\x16"
 
 

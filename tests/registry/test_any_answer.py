@@ -15,9 +15,9 @@ from imageferry.copy.platforms import filter_platforms
 from imageferry.errors import ImageferryError
 from imageferry.model import RegistryAccess
 from imageferry.registry import Repository
-from imageferry.registry.http.transport import ATTEMPTS
+from imageferry.registry.http.retry import ATTEMPTS
 from imageferry.registry.limits.quota import retry_after
-from imageferry.registry.manifests import DOCKER_SCHEMA1_SIGNED, INDEX_TYPES, OCI_INDEX, OCI_MANIFEST
+from imageferry.registry.manifest import DOCKER_SCHEMA1_SIGNED, INDEX_TYPES, OCI_INDEX, OCI_MANIFEST
 from imageferry.selection import PlatformFilter
 from imageferry.text import escape_control
 from testkit.images.documents import sha256
@@ -27,7 +27,7 @@ from tests.registry.opening import access
 DIGEST = sha256(b"layer")
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
-#: What stands in headers of registries, to be put together wrongly.
+# What stands in headers of registries, to be put together wrongly.
 PARTS = [
     b"Bearer ", b"Basic ", b"realm=", b'"', b"\\", b",", b";", b" ", b"=", b"https://t.example/x", b"http://[::1",
     b"http://h:port/", b"xn--99999999", b"http://xn--a/", b"..", b"%00", b"%0a", b"?", b"#", b"<", b">", b'rel="next"',
@@ -62,7 +62,7 @@ TREES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=5),
     max_leaves=20,
 )
-#: So that what stands in headers is come to.
+# So that what stands in headers is come to.
 GOOD = st.sampled_from([b'{"tags": ["a", "b"]}', b'{"layers": []}', b'{"token": "t"}'])
 BODIES = (
     GOOD

@@ -9,7 +9,7 @@ import pytest
 from imageferry.errors import ImageferryError
 from imageferry.model import RegistryAccess
 from imageferry.registry import Repository
-from imageferry.registry.manifests import OCI_MANIFEST
+from imageferry.registry.manifest import OCI_MANIFEST
 from testkit.images.documents import sha256
 from tests.registry.canned import Answer, canned
 from tests.registry.opening import access

@@ -3,7 +3,7 @@
 import pytest
 
 from imageferry.registry.errors import InvalidResponse, RegistryError
-from imageferry.registry.manifests import MANIFEST_LIMIT
+from imageferry.registry.manifest import MANIFEST_LIMIT
 from testkit.registries import actions
 from testkit.registries.auth import Bearer
 from testkit.registries.fault_rules import Fault

@@ -9,7 +9,7 @@ import pytest
 
 from imageferry.registry import Manifest, RegistryError
 from imageferry.registry.errors import DigestMismatch, InvalidResponse, NotFound, RequestRejected, Unavailable
-from imageferry.registry.manifests import MANIFEST_LIMIT
+from imageferry.registry.manifest import MANIFEST_LIMIT
 from testkit.images.documents import (
     DOCKER_LIST,
     DOCKER_MANIFEST,

@@ -34,7 +34,7 @@ async def test_any_bytes(raw: bytes, on_ping: bool) -> None:
     async with answering(raw + b"\r\n\r\n", ping=None if on_ping else answer()) as repository:
         with pytest.MonkeyPatch.context() as patch:
             # A head that does not end is not waited for as long as a registry is.
-            patch.setattr(repository.endpoint._client, "timeout", 0.2)
+            patch.setattr(repository.client._client, "timeout", 0.2)
             async with asyncio.timeout(60):
                 try:
                     await repository.manifests.get("v1")

@@ -7,9 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from imageferry.registry import Repository, uploads
+from imageferry.registry import Repository, upload_session
 from imageferry.registry.errors import Forbidden, InvalidResponse, NotFound, RegistryError, RequestRejected
-from imageferry.registry.uploads import Upload, _location
+from imageferry.registry.upload_session import session_location
+from imageferry.registry.uploads import Upload
 from testkit.images.documents import sha256
 from testkit.registries import actions
 from testkit.registries.auth import Bearer
@@ -133,7 +134,7 @@ async def test_the_query_of_a_location_is_kept(fake_destination: FakeRegistry) -
 )
 def test_where_a_location_leads(asked: str, location: str, expected: str) -> None:
     answer = httpx.Response(202, headers={"location": location}, request=httpx.Request("POST", asked))
-    assert _location(answer, "upload") == httpx.URL(expected)
+    assert session_location(answer, "upload") == httpx.URL(expected)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ async def test_a_commit_that_is_refused_though_it_was_done(fake_destination: Fak
 async def test_a_registry_that_does_not_answer_a_cancel_is_left(
     fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "CANCEL_LIMIT", 0.2)
+    monkeypatch.setattr(upload_session, "CANCEL_LIMIT", 0.2)
     fake_destination.rules.append(Fault("upload-cancel", actions.delay(600)))
     async with opened(fake_destination.host, writable=True) as repository, asyncio.timeout(30):
         await (await repository.uploads.start(DIGEST)).cancel()

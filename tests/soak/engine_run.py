@@ -18,7 +18,7 @@ from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.options import DEFAULT_PROC, Options
 from imageferry.errors import ImageferryError
-from imageferry.registry.http import auth, transport
+from imageferry.registry.http import auth, client, retry
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.report.outcomes import Report
 
@@ -65,7 +65,7 @@ async def _copy(engine: Engine, work: CopyJob) -> None:
 @contextmanager
 def impatient() -> Iterator[None]:
     """Shorten the engine's pauses and time-outs, so that what heals after minutes heals at once."""
-    pause, timeout = transport._pause, httpx.Timeout(SILENCE, pool=None)
+    pause, timeout = retry._pause, httpx.Timeout(SILENCE, pool=None)
 
     rest = CircuitBreaker._rest
 
@@ -76,8 +76,8 @@ def impatient() -> Iterator[None]:
         return min(pause(state), LONGEST_PAUSE)
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(transport, "_pause", short))
-        stack.enter_context(mock.patch.object(transport, "TIMEOUT", timeout))
+        stack.enter_context(mock.patch.object(retry, "_pause", short))
+        stack.enter_context(mock.patch.object(client, "TIMEOUT", timeout))
         stack.enter_context(mock.patch.object(auth, "_EXTENSIONS", {"timeout": timeout.as_dict()}))
         stack.enter_context(mock.patch.object(upload_stream, "STALL_LIMIT", SILENCE))
         stack.enter_context(mock.patch.object(retry_budget, "FIRST_PAUSE", LONGEST_PAUSE))

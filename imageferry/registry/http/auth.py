@@ -1,6 +1,6 @@
-"""Who asks: bearer tokens, basic credentials or nobody, as one httpx authentication flow.
+"""Registry authentication (bearer, basic, anonymous) as an httpx authentication flow.
 
-Follows the token authentication of the distribution project and the OAuth2 form of it (docker's ``identitytoken``).
+Follows the token authentication of the distribution project, and its OAuth2 form (docker's ``identitytoken``).
 """
 
 from __future__ import annotations
@@ -17,21 +17,18 @@ import httpx
 
 from imageferry.model import RegistryAccess
 from imageferry.registry.errors import InvalidResponse, LoginFailed, Unavailable, error_for
+from imageferry.registry.http.body import is_replayable
 from imageferry.registry.http.challenge import Challenge, parse_challenges
+from imageferry.registry.http.client import TIMEOUT
+from imageferry.registry.http.extensions import BODY_LIMIT, PINNED_ORIGIN, SCOPES
 from imageferry.registry.http.internal_hosts import is_internal
-from imageferry.registry.http.transport import BODY_LIMIT, TIMEOUT, is_replayable
 from imageferry.text import shorten_repr
 
-#: Seconds a token lives when its server does not say (token authentication specification).
+# Seconds a token lives if its server does not say (token authentication specification).
 DEFAULT_LIFETIME = 60.0
 
-SCOPES = "imageferry.scopes"
-
-#: The most that a token server's answer may have, in bytes; tokens for many scopes have some 30 kB.
+# The most that a token server's answer may have, in bytes; tokens for many scopes have some 30 kB.
 _ANSWER_LIMIT = 1024 * 1024
-
-#: The extension of a request that holds a secret in its body, which no redirect may carry on: its own host.
-PINNED_ORIGIN = "imageferry.only-at"
 
 _EXTENSIONS = {"timeout": TIMEOUT.as_dict(), BODY_LIMIT: _ANSWER_LIMIT}
 
@@ -39,15 +36,15 @@ _EXTENSIONS = {"timeout": TIMEOUT.as_dict(), BODY_LIMIT: _ANSWER_LIMIT}
 @dataclass(frozen=True, slots=True)
 class _Token:
     header: str
-    #: On the monotonic clock; renewed a little before the server forgets it.
+    # On the monotonic clock: a little before the server forgets it.
     renew_at: float
 
 
 class RegistryAuth(httpx.Auth):
     """Answers the challenges of one registry, and sends its credentials to no other host.
 
-    A request says what it needs as ``extensions={SCOPES: ("repository:a/b:pull", …)}``; a token is asked for once
-    for each set of scopes, however many requests wait for it.
+    A request states what it needs as ``extensions={SCOPES: ("repository:a/b:pull", …)}``; a token is asked for once
+    for each set of scopes, however many requests wait for it. ``may_be_plain``: tokens may come by plain HTTP.
     """
 
     def __init__(self, access: RegistryAccess | None, *, may_be_plain: bool) -> None:
@@ -59,19 +56,22 @@ class RegistryAuth(httpx.Auth):
         self._tokens: dict[tuple[str, ...], _Token] = {}
         self._locks: defaultdict[tuple[str, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def belongs_to(self, origin: httpx.URL) -> None:
-        """Say where the registry is: the only host that is shown credentials."""
+    def set_origin(self, origin: httpx.URL) -> None:
+        """Set the registry's address: the only origin that is sent credentials."""
         self._origin = origin
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Send with what is known; on a 401 answer the challenge once."""
+        """Send with the token or password that is known to be needed; on a 401 answer the challenge, once.
+
+        Raises ``LoginFailed``, ``InvalidResponse`` and other ``RegistryError``.
+        """
         if not self._is_own(request.url):
             yield request
             return
         scopes: tuple[str, ...] = request.extensions.get(SCOPES, ())
         used = None
         if self._bearer is not None and scopes:
-            # The registry is known to want a token: spare the 401.
+            # The registry is known to want a token: save the 401.
             async for step in self._renewed(scopes, None):
                 step.answer = yield step.request
             used = self._tokens[scopes].header
@@ -102,7 +102,7 @@ class RegistryAuth(httpx.Auth):
         )
 
     def _learn(self, challenges: list[Challenge]) -> None:
-        """Prefer a bearer challenge; take Basic only when there is a name and a password to answer with."""
+        """Prefer a bearer challenge; take Basic only with a name and a password to answer it."""
         for challenge in challenges:
             if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
                 self._bearer = challenge
@@ -122,9 +122,9 @@ class RegistryAuth(httpx.Auth):
         return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
     async def _renewed(self, scopes: tuple[str, ...], refused: str | None) -> AsyncGenerator[_Step, None]:
-        """See that there is a good token for the scopes, and another one than ``refused``.
+        """See that there is a valid token for the scopes, and another one than ``refused``.
 
-        Gives at most one request to send; many that wait here are served by the first one's token.
+        Yields at most one request to send; many that wait here are served by the first one's token.
         """
         async with self._locks[scopes]:
             token = self._tokens.get(scopes)
@@ -137,7 +137,7 @@ class RegistryAuth(httpx.Auth):
             self._tokens[scopes] = self._read_token(step.answer)
 
     def _token_request(self, scopes: tuple[str, ...]) -> httpx.Request:
-        """Make the request for a token: GET with Basic or nothing, POST where there is an identity token."""
+        """Return the request for a token: GET with Basic or nothing, POST with an identity token."""
         assert self._bearer is not None
         realm, service = self._realm(), self._bearer.parameters.get("service", "")
         wanted = [("service", service)] if service else []
@@ -156,7 +156,7 @@ class RegistryAuth(httpx.Auth):
         return httpx.Request("GET", realm.copy_with(query=str(query).encode()), headers=headers, extensions=_EXTENSIONS)
 
     def _realm(self) -> httpx.URL:
-        """Give the token server's address, if it is one that credentials may go to."""
+        """Return the token server's address. Raises ``InvalidResponse`` if credentials must not go there."""
         assert self._bearer is not None
         assert self._origin is not None
         text = self._bearer.parameters["realm"]
@@ -192,7 +192,7 @@ class RegistryAuth(httpx.Auth):
             value = answer.get("token") or answer["access_token"]
             lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME)
             if not lifetime > 0:
-                # What has ended before it came, and what is no number (NaN), says nothing.
+                # A token that has expired before it came, or a lifetime that is no number (NaN).
                 lifetime = DEFAULT_LIFETIME
             if not isinstance(value, str) or not value.isascii() or not value.isprintable():
                 raise TypeError
@@ -202,13 +202,13 @@ class RegistryAuth(httpx.Auth):
 
 
 def origin_of(url: httpx.URL) -> str:
-    """Give the scheme, host and port of an address."""
+    """Return the scheme, host and port of an address."""
     return f"{url.scheme}://{url.netloc.decode()}"
 
 
 @dataclass(slots=True)
 class _Step:
-    """A request that the flow sends on the way, and its answer."""
+    """A request for a token that the flow sends, and its answer."""
 
     request: httpx.Request
     answer: httpx.Response | None = None

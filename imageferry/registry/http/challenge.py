@@ -13,14 +13,14 @@ _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)(?!\s*=)")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way in which a registry wants to be shown who asks; ``scheme`` and the parameters' names in lower case."""
+    """One way of authentication that a registry offers; ``scheme`` and the parameters' names are in lower case."""
 
     scheme: str
     parameters: dict[str, str]
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Read every challenge of every ``WWW-Authenticate`` header; one answer may have several, on one line or more."""
+    """Return every challenge of all ``WWW-Authenticate`` headers; one header may hold several."""
     return [challenge for header in headers for challenge in _parse(header)]
 
 

@@ -1,4 +1,9 @@
-"""Hosts that an answer must not send this process to, by their address and by what their name resolves to."""
+"""The SSRF guard: hosts that a registry's answer must not send this process to.
+
+A redirect, a token server or an upload's address could lead to services that only this machine or its cloud reaches,
+such as the metadata service with the machine's credentials. Hosts are judged by their address and by what their name
+resolves to. A registry that is such a host itself may lead to its like.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +17,22 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from imageferry.registry.errors import InvalidResponse
 
-#: Where clouds tell a machine its own secrets, besides the link-local addresses (Alibaba Cloud; AWS over IPv6).
+# Where clouds keep a machine's own secrets, besides the link-local addresses (Alibaba Cloud; AWS over IPv6).
 _METADATA = frozenset({ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254")})
+
+# IPv6 addresses that carry one of IPv4 in their last 32 bits (RFC 6052, 2.1; RFC 4291, 2.5.5).
+_CARRYING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0/96", "::/96")))
 
 
 class InternalPlace(Enum):
-    """Which of the places that only this machine reaches."""
+    """The kinds of places that only this machine or its cloud reaches."""
 
     LOOPBACK = auto()
     LINK_LOCAL = auto()
 
 
-#: IPv6 addresses that carry one of IPv4 in their last 32 bits (RFC 6052, 2.1; RFC 4291, 2.5.5).
-_CARRYING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0/96", "::/96")))
-
-
 class GuardedResolver(AbstractResolver):
-    """Resolves names as the system does, and refuses those that resolve to a place inside.
+    """Resolves names as the system does, and refuses those that resolve to an internal place.
 
     ``registry`` (with or without a port) is the one that the user named: it may be anywhere, and lead to its like; so
     may ``proxy``.
@@ -42,25 +46,26 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Give the addresses of a name. Raises ``BadAnswer`` where one of them is inside, and ``OSError``."""
+        """Return the addresses of a name. Raises ``InvalidResponse`` if one of them is internal, and ``OSError``."""
         found = await self._addresses(host, port, family)
-        inside = {} if host.lower() in self._named else _places(found)
-        if inside and not inside.keys() <= await self._own_places():
-            (address, *_) = inside.values()
+        internal = {} if host.lower() in self._named else _internal_places(found)
+        if internal and not internal.keys() <= await self._own_places():
+            (address, *_) = internal.values()
             reason = f"it leads to {host}, which is {address}, inside this machine's network"
             raise InvalidResponse(f"follow {self._registry}", reason)
         return found
 
     async def close(self) -> None:
-        """Let go of the system's resolver."""
+        """Close the system's resolver."""
         await self._system.close()
 
     async def _own_places(self) -> set[InternalPlace]:
-        place = _inside(self._registry)
+        """Return the internal places where the registry itself is."""
+        place = _place_of(self._registry)
         if place is not None:
             return {place}
         try:
-            return set(_places(await self._addresses(self._registry, 0, socket.AF_UNSPEC)))
+            return set(_internal_places(await self._addresses(self._registry, 0, socket.AF_UNSPEC)))
         except OSError:
             return set()
 
@@ -72,25 +77,26 @@ class GuardedResolver(AbstractResolver):
             raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
 
 
-def _places(found: list[ResolveResult]) -> dict[InternalPlace, str]:
-    """Give the places inside among some addresses, each with one address there."""
-    return {place: each["host"] for each in found if (place := _inside(each["host"])) is not None}
+def _internal_places(found: list[ResolveResult]) -> dict[InternalPlace, str]:
+    """Return the internal places among some addresses, each with one address there."""
+    return {place: each["host"] for each in found if (place := _place_of(each["host"])) is not None}
 
 
 def bare_host(registry: str) -> str:
-    """Give a registry's host without its port, in lower case."""
+    """Return a registry's host without its port, in lower case."""
     return registry.rpartition(":")[0].lower() if registry.rpartition(":")[2].isdigit() else registry.lower()
 
 
 @functools.lru_cache(1024)
 def is_internal(host: str, registry: str) -> bool:
-    """Whether a host is one that only this machine or its cloud answers at, where the registry itself is none such."""
-    place = _inside(host)
-    return place is not None and place is not _inside(registry)
+    """Whether a host is one that only this machine or its cloud reaches, and the registry itself is not such a one."""
+    place = _place_of(host)
+    return place is not None and place is not _place_of(registry)
 
 
-def _inside(host: str) -> InternalPlace | None:
-    address = _address(host.strip("[]"))
+def _place_of(host: str) -> InternalPlace | None:
+    """Return the internal place that a host is by its name or address; None for all others."""
+    address = _parse_address(host.strip("[]"))
     if address is None:
         name = host.lower().rstrip(".")
         if name == "metadata.google.internal":
@@ -101,8 +107,8 @@ def _inside(host: str) -> InternalPlace | None:
     return InternalPlace.LOOPBACK if address.is_loopback or address.is_unspecified else None
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address in any form that the system resolves, such as 2130706433 or 0x7f.1 for 127.0.0.1."""
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an address in any form that the system resolves, such as 2130706433 or 0x7f.1 for 127.0.0.1."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -10,10 +10,10 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]{1,5})?")
 
 
 def environment_proxies(host: str = "") -> dict[str, str | None]:
-    """Give a proxy for each httpx URL pattern; ``None`` for the hosts that ``NO_PROXY`` excepts.
+    """Return a proxy for each httpx URL pattern; None for the hosts that ``NO_PROXY`` excepts.
 
     ``host`` (with or without a port) is the one that a client is for: networks in ``NO_PROXY`` are compared with it.
-    An httpx client with a transport of its own does not look for these itself.
+    (An httpx client with a transport of its own does not read the environment.)
     """
     found = urllib.request.getproxies()
     excepted = [entry.strip() for entry in found.pop("no", "").split(",") if entry.strip()]
@@ -30,9 +30,9 @@ def environment_proxies(host: str = "") -> dict[str, str | None]:
 
 
 def _patterns(entry: str, host: str) -> list[str]:
-    """Give the httpx patterns of one ``NO_PROXY`` entry: a domain takes its subdomains with it, an address does not.
+    """Return the httpx patterns of one ``NO_PROXY`` entry: a domain includes its subdomains, an address does not.
 
-    What is no name, address or network is passed over, as curl does.
+    What is neither name, address nor network is ignored, as by curl.
     """
     bare = entry.removeprefix(".")
     try:

@@ -1,68 +1,82 @@
-"""Where requests wait while a registry lets none through: one goes ahead to see, the others by what comes of it."""
+"""A circuit breaker whose callers wait behind a half-open probe instead of failing."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from imageferry.report.waits import Waits
 
-class CircuitBreaker:
-    """Open, or closed ``until`` a moment of ``clock`` (seconds).
 
-    After that moment one request is let through as a probe; the others wait until it has opened the barrier, or
-    closed it again. ``given_up``: nobody waits any more. Only the probe passes, the others are refused at once.
+class CircuitBreaker(ABC):
+    """Holds the requests to one host while it is open, which is until ``open_until`` on ``clock`` (seconds).
+
+    After that moment it is half open: one request goes ahead as a probe, and the others wait until the probe's outcome
+    resets the breaker or trips it again. While it is ``open_for_good`` nobody waits: only the probe goes ahead, the
+    others are refused at once. Who waits is shown in ``waits``.
     """
 
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
-    def __init__(self) -> None:
-        self.closed = False
-        self.given_up = False
-        self.until = 0.0
-        #: When it was first and last closed without having been open between.
-        self.since = self.renewed = 0.0
+    def __init__(self, registry: str, waits: Waits) -> None:
+        self.registry = registry
+        self.is_open = self.open_for_good = False
+        self.open_until = 0.0
+        # When it was tripped, first and last, since it last let everything through.
+        self.opened_at = self.tripped_at = 0.0
+        self._waits = waits
         self._probing = False
         self._changed = asyncio.Event()
 
-    def close(self, seconds: float, *, given_up: bool = False) -> None:
-        """Let nothing through for so many seconds, or longer where that was said before."""
-        now = self.clock()
-        if not self.closed:
-            self.since, self.until = now, 0.0
-        self.closed, self.given_up, self.renewed = True, given_up, now
-        self.until = max(self.until, now + seconds)
-        self._changes(probing=False)
-
-    def open(self) -> None:
-        """Let all through."""
-        self.closed = self.given_up = False
-        self._changes(probing=False)
-
-    def release(self) -> None:
-        """End a probe that found out nothing: the next one may go."""
-        self._changes(probing=False)
+    @property
+    @abstractmethod
+    def why(self) -> str:
+        """Why requests wait, in words for a person."""
 
     @property
-    def waits(self) -> bool:
-        """Whether a request that comes now would not go on at once."""
-        return self.closed and (self._probing or self.clock() < self.until)
+    @abstractmethod
+    def seconds_left(self) -> float:
+        """Seconds for which requests wait, as far as is known now."""
 
-    async def passed(self, refuse: Callable[[], Exception], tell: Callable[[], None], *, patient: bool = True) -> bool:
-        """Wait until there is a way through; give whether it is that of the probe, who must ``release`` it.
+    @abstractmethod
+    def refusal(self) -> Exception:
+        """Return the error for a request that does not wait."""
 
-        Raises what ``refuse`` gives where nobody waits any more, or this one is not ``patient``. ``tell`` is called
-        before each wait.
+    def trip(self, seconds: float, *, for_good: bool = False) -> None:
+        """Open for so many seconds, or longer if that was said before."""
+        now = self.clock()
+        if not self.is_open:
+            self.opened_at, self.open_until = now, 0.0
+        self.is_open, self.open_for_good, self.tripped_at = True, for_good, now
+        self.open_until = max(self.open_until, now + seconds)
+        self._wake()
+
+    def reset(self) -> None:
+        """Let everything through."""
+        self.is_open = self.open_for_good = False
+        self._wake()
+
+    def release_probe(self) -> None:
+        """End a probe, whatever it found out: if the breaker is still half open, the next may go ahead."""
+        self._wake()
+
+    async def wait_while_open(self, *, patient: bool = True) -> bool:
+        """Wait until the request may go; return whether it is the probe, which must call ``release_probe``.
+
+        Raises ``refusal()`` if the breaker is open for good, or the request is not ``patient``.
         """
-        while self.closed:
-            if not self.waits:
+        while self.is_open:
+            rest = self.open_until - self.clock()
+            if not self._probing and rest <= 0:
                 self._probing = True
                 return True
-            if self.given_up or not patient:
-                raise refuse()
-            tell()
-            await self._rest(self._changed, None if self._probing else self.until - self.clock())
+            if self.open_for_good or not patient:
+                raise self.refusal()
+            self._waits.add(self.registry, self.seconds_left, self.why)
+            await self._rest(self._changed, None if self._probing else rest)
         return False
 
     @staticmethod
@@ -71,7 +85,7 @@ class CircuitBreaker:
             async with asyncio.timeout(seconds):
                 await changed.wait()
 
-    def _changes(self, *, probing: bool) -> None:
-        self._probing = probing
+    def _wake(self) -> None:
+        self._probing = False
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What a registry says of its request limit: how much is left, and for how long (RateLimit and X-RateLimit headers)."""
+"""The quota headers of a registry: how many requests are left, and for how long (RateLimit, X-RateLimit)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import httpx
 
-#: A quota is spread over its window from here on: a tenth of it, or so many requests where its size is not told.
+# A quota is spread over its window from here on: a tenth of it, or so many requests if its size is not known.
 LITTLE = 0.1
 LITTLE_OF_UNKNOWN = 10
 
-#: The longest gap between two requests, in seconds, by which a small rest is spread.
+# The longest interval between two requests, in seconds, by which a small rest is spread.
 LONGEST_GAP = 60.0
 
-#: A reset beyond this many seconds is no span but a moment: seconds since 1970, as GitHub and GitLab give it.
+# A reset beyond this many seconds is no span but a moment: seconds since 1970, as GitHub and GitLab give it.
 _A_MOMENT = 10**9
 
 _NAMES = (b"ratelimit", b"x-ratelimit")
@@ -28,7 +28,7 @@ _FIELD = re.compile(r"\b(limit|remaining|reset|r|t|q)\s*=\s*([0-9]{1,15})")
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """``remaining`` requests of ``limit`` (None: not told) for the next ``seconds``.
+    """``remaining`` requests of ``limit`` (None: unknown) for the next ``seconds``.
 
     ``rolling``: these are the length of a window that moves (Docker Hub), not what is left of one.
     """
@@ -48,12 +48,12 @@ class Quota:
 
 
 def read_quota(headers: httpx.Headers) -> Quota | None:
-    """Read the quota from an answer; None where it tells none, or not for how long.
+    """Return the quota that a response states; None if it states none, or not for how long.
 
     Docker Hub: ``RateLimit-Remaining: 76;w=21600``. The IETF drafts (draft-ietf-httpapi-ratelimit-headers):
     ``RateLimit-Remaining`` with ``RateLimit-Reset``, later one ``RateLimit``. GitHub: ``X-RateLimit-…``.
     """
-    # One look over the names: most answers have none of them.
+    # One look over the names: most responses have none of them.
     if not any(name.lower().startswith(_NAMES) for name, _ in headers.raw):
         return None
     combined = dict(_FIELD.findall(headers.get("ratelimit", "")))
@@ -73,7 +73,7 @@ def read_quota(headers: httpx.Headers) -> Quota | None:
 
 
 def retry_after(headers: httpx.Headers) -> float | None:
-    """Give the seconds of a ``Retry-After``, which is a number or a date (RFC 9110, 10.2.3); None without one."""
+    """Return the seconds of a ``Retry-After``, which is a number or a date (RFC 9110, 10.2.3); None without one."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)

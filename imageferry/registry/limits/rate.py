@@ -1,4 +1,4 @@
-"""So many units a second, each in its turn: requests, or bytes."""
+"""A rate limiter without bursts: so many units a second, requests or bytes, each in its turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 class RateLimiter:
-    """Spreads what passes evenly: who comes early waits for the time that its place in the line has.
+    """Spreads what passes evenly: who comes early waits for its turn.
 
     ``rate`` is in units a second. Units are counted, never held: no byte is copied or kept for it.
     """
@@ -17,14 +17,14 @@ class RateLimiter:
         self._next = 0.0
 
     def reserve(self, units: float = 1.0) -> float:
-        """Take the next place in the line for so many units; give the seconds until it begins."""
+        """Take the next turn, for so many units; return the seconds until it begins."""
         now = time.monotonic()
         begins = max(self._next, now)
         self._next = begins + units / self.rate
         return begins - now
 
     async def acquire(self, units: float = 1.0) -> None:
-        """Wait for one's turn, and take it."""
+        """Take the next turn, for so many units, and wait for it."""
         delay = self.reserve(units)
         if delay > 0:
             await asyncio.sleep(delay)

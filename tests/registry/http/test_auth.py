@@ -51,7 +51,7 @@ def registry(bearer: Bearer) -> Iterator[FakeRegistry]:
 
 
 def scopes(registry: FakeRegistry) -> list[list[str]]:
-    """Give the scopes of each request for a token."""
+    """Return the scopes of each request for a token."""
     return [entry.query.get("scope", []) for entry in registry.log.entries("token")]
 
 

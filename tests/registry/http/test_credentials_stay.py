@@ -105,7 +105,7 @@ async def test_not_in_the_clear_when_the_registry_speaks_tls(tmp_path: Path) -> 
 )
 async def test_not_to_an_address_inside_the_machine(realm: str) -> None:
     auth = RegistryAuth(RegistryAccess(), may_be_plain=False)
-    auth.belongs_to(httpx.URL("https://registry.example"))
+    auth.set_origin(httpx.URL("https://registry.example"))
     flow = auth.async_auth_flow(httpx.Request("GET", "https://registry.example/v2/", content=b""))
     request = await anext(flow)
     answer = httpx.Response(401, headers={"www-authenticate": f'Bearer realm="{realm}"'}, request=request)

@@ -8,7 +8,7 @@ import pytest
 from imageferry.model import RegistryAccess
 from imageferry.registry import RegistryClient
 from imageferry.registry.errors import RegistryError, Unreachable
-from imageferry.registry.http import transport
+from imageferry.registry.http import client, retry
 from imageferry.registry.http.proxies import environment_proxies
 from testkit.images.documents import sha256
 from testkit.registries.certificates import Authority
@@ -117,8 +117,8 @@ async def test_whom_no_proxy_excepts(
     fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch, host: str, excepted: str, through: bool
 ) -> None:
     # Nobody answers at these hosts but the proxy.
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(0.5, pool=None))
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(0.5, pool=None))
+    monkeypatch.setattr(retry, "ATTEMPTS", 1)
     async with running({host: fake_source.host}) as proxy:
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", excepted)

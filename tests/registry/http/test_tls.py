@@ -35,7 +35,7 @@ async def test_an_unknown_authority_is_told_with_what_to_do(tls_registry: Distri
 async def test_insecure_takes_any_certificate(tls_registry: DistributionRegistry) -> None:
     async with opened(tls_registry.host, entry=access()) as repository:
         assert await repository.manifests.head("v1") is None
-        assert str(await repository.endpoint.origin("")).startswith("https://")
+        assert str(await repository.client.origin("")).startswith("https://")
 
 
 async def test_a_clients_certificate_is_shown(client_certificate_registry: DistributionRegistry) -> None:

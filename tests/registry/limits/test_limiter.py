@@ -10,10 +10,15 @@ import httpx
 import pytest
 
 from imageferry.registry.errors import LimitReached, RegistryDown, RegistryError, Unavailable, Unreachable
-from imageferry.registry.http.transport import ATTEMPTS
-from imageferry.registry.limits import limiter as gates
+from imageferry.registry.http.retry import ATTEMPTS
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
-from imageferry.registry.limits.limiter import FAILURES_IN_A_ROW, PATIENCE_AT_FIRST, PROBE_EVERY, RequestLimiter
+from imageferry.registry.limits.limiter import RequestLimiter
+from imageferry.registry.limits.outage import (
+    FAILURES_IN_A_ROW,
+    PATIENCE_AT_FIRST,
+    PROBE_EVERY,
+    PROBE_WHEN_GIVEN_UP,
+)
 from imageferry.registry.limits.registry_limits import REQUESTS_AT_ONCE
 from imageferry.registry.repository import Repository
 from imageferry.report.waits import Wait, Waits
@@ -234,7 +239,7 @@ async def test_one_that_was_given_up_is_found_again(fake_source: FakeRegistry, w
         fake_source.start()
         with pytest.raises(RegistryDown):
             await repository.manifests.head("v1")
-        waited.append(gates.PROBE_WHEN_GIVEN_UP)
+        waited.append(PROBE_WHEN_GIVEN_UP)
         assert all(await asyncio.gather(*(repository.manifests.head("v1") for _ in range(1))))
         assert all(await asyncio.gather(*(repository.manifests.head("v1") for _ in range(50))))
 
@@ -269,14 +274,14 @@ async def test_repositories_that_are_unknown_with_500_are_no_failure_of_the_regi
     with FakeRegistry(Quirks(unknown_name=500)) as registry:
         async with opened(registry.host) as repository:
             found = await asyncio.gather(
-                *(Repository(repository.endpoint, f"b/app{number}").manifests.head("v1") for number in range(40))
+                *(Repository(repository.client, f"b/app{number}").manifests.head("v1") for number in range(40))
             )
     assert found == [None] * 40
     assert waited == []
 
 
 async def test_many_that_meet_one_refusal_are_one(waited: list[float]) -> None:
-    gate = RequestLimiter("x.example")
+    limiter = RequestLimiter("x.example")
     request = httpx.Request("GET", "http://x.example/v2/a/manifests/v1")
     together = asyncio.Barrier(10)
 
@@ -287,14 +292,14 @@ async def test_many_that_meet_one_refusal_are_one(waited: list[float]) -> None:
     async def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, request=request)
 
-    await asyncio.gather(*(gate.through(request, refuse) for _ in range(10)))
-    await gate.through(request, answer)
+    await asyncio.gather(*(limiter.send(request, refuse) for _ in range(10)))
+    await limiter.send(request, answer)
     # The pause after the first refusal, not after the tenth.
     assert sum(waited) <= 0.5
 
 
 async def test_a_probe_that_is_cancelled_leaves_the_way_to_the_next(fake_source: FakeRegistry) -> None:
-    gate = RequestLimiter("x.example")
+    limiter = RequestLimiter("x.example")
     request = httpx.Request("GET", "http://x.example/v2/a/manifests/v1")
     reached = asyncio.Event()
 
@@ -309,10 +314,10 @@ async def test_a_probe_that_is_cancelled_leaves_the_way_to_the_next(fake_source:
     async def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, request=request)
 
-    await gate.through(request, refuse)
-    probe = asyncio.create_task(gate.through(request, never))
+    await limiter.send(request, refuse)
+    probe = asyncio.create_task(limiter.send(request, never))
     await reached.wait()
-    next_one = asyncio.create_task(gate.through(request, answer))
+    next_one = asyncio.create_task(limiter.send(request, answer))
     await asyncio.sleep(0)
     assert not next_one.done()
     await drop([probe])

@@ -9,8 +9,8 @@ import pytest
 
 from imageferry.model import Limits
 from imageferry.registry.errors import RegistryError, Unavailable, Unreachable
-from imageferry.registry.http import transport
-from imageferry.registry.http.transport import ATTEMPTS
+from imageferry.registry.http import client, retry
+from imageferry.registry.http.retry import ATTEMPTS
 from imageferry.registry.limits.quota import retry_after
 from imageferry.registry.limits.registry_limits import RegistryLimits
 from testkit.registries import actions
@@ -68,9 +68,9 @@ async def test_the_registry_says_how_long(
     fake_source.rules.append(Fault("manifest-head", actions.too_many(300, status=status), times=1, skip=2))
     async with opened(fake_source.host) as repository:
         assert await repository.manifests.head("v1")
-    assert (pauses[0], pauses[2]) == (7.0, transport.LONGEST_PAUSE)
+    assert (pauses[0], pauses[2]) == (7.0, retry.LONGEST_PAUSE)
     assert 30 < pauses[1] <= 40
-    # The rest of what is longer is waited for at the gate, with all others.
+    # The rest of what is longer is waited for in the limiter, with all others.
     assert [round(span) for span in waited] == [7, pytest.approx(39, abs=2), 300]
 
 
@@ -130,7 +130,7 @@ async def test_a_registry_that_hangs_up_is_told_in_words(fake_source: FakeRegist
 async def test_a_registry_that_says_nothing_is_not_waited_for_without_end(
     fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(0.2, pool=None))
+    monkeypatch.setattr(client, "TIMEOUT", httpx.Timeout(0.2, pool=None))
     fake_source.rules.append(Fault("manifest-head", actions.delay(60)))
     async with opened(fake_source.host) as repository:
         with pytest.raises(Unreachable, match="nothing came in time"):
@@ -141,6 +141,6 @@ async def test_a_registry_that_says_nothing_is_not_waited_for_without_end(
 async def test_short_requests_are_bounded(fake_source: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-head", actions.delay(0.3)))
-    async with opened(fake_source.host, throttle=RegistryLimits(Limits(requests=4))) as repository:
+    async with opened(fake_source.host, limits=RegistryLimits(Limits(requests=4))) as repository:
         await asyncio.gather(*(repository.manifests.head("v1") for _ in range(12)))
     assert fake_source.peak("manifest-head") == 4

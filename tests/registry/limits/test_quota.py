@@ -132,7 +132,7 @@ async def test_with_plenty_again_nothing_is_slow(fake_source: FakeRegistry, rese
     async with opened(fake_source.host) as repository:
         for _ in range(5):
             await repository.manifests.get("v1")
-        assert repository.endpoint._client._transport._gate._troubles == {}  # type: ignore[attr-defined]
+        assert repository.client.limiter.is_clear
     assert len(reserved) <= 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from imageferry.config import load_text
 from imageferry.model import Limits
-from imageferry.registry.http.transport import READ_SIZE
+from imageferry.registry.http.aiohttp_transport import READ_SIZE
 from imageferry.registry.limits.rate import RateLimiter
 from imageferry.registry.limits.registry_limits import SMALLEST_PIECE, RegistryLimits, RunLimits
 from testkit.images.documents import sha256
@@ -58,7 +58,7 @@ async def test_every_request_to_the_registry_takes_its_turn(
 ) -> None:
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-get", actions.refuse(503, "BUSY"), times=2))
-    async with opened(fake_source.host, throttle=RegistryLimits(Limits(requests_per_second=5.0))) as repository:
+    async with opened(fake_source.host, limits=RegistryLimits(Limits(requests_per_second=5.0))) as repository:
         await repository.manifests.head("v1")
         await repository.manifests.get("v1")
         await repository.tags.all()
@@ -69,7 +69,7 @@ async def test_every_request_to_the_registry_takes_its_turn(
 
 async def test_requests_a_second_are_kept(fake_source: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
-    async with opened(fake_source.host, throttle=RegistryLimits(Limits(requests_per_second=20.0))) as repository:
+    async with opened(fake_source.host, limits=RegistryLimits(Limits(requests_per_second=20.0))) as repository:
         await asyncio.gather(*(repository.manifests.head("v1") for _ in range(12)))
     begun = [entry.started for entry in fake_source.log.entries()]
     # Late they may come on a busy machine, but never so early: 12 take 11 gaps.
@@ -81,8 +81,8 @@ async def test_token_requests_elsewhere_take_no_turn(taken: list[tuple[float, fl
     with FakeRegistry(address="127.0.0.2") as tokens, FakeRegistry() as registry:
         registry.auth = tokens.auth = Bearer({"u": "p"}, realm=f"{tokens.url}/token")
         registry.image("a/app", "v1")
-        throttle = RegistryLimits(Limits(requests_per_second=5.0))
-        async with opened(registry.host, entry=access("u", "p"), throttle=throttle) as repository:
+        limits = RegistryLimits(Limits(requests_per_second=5.0))
+        async with opened(registry.host, entry=access("u", "p"), limits=limits) as repository:
             await repository.manifests.head("v1")
         assert tokens.count("token") == 1
         assert len(taken) == len(registry.log) + 1
@@ -91,8 +91,8 @@ async def test_token_requests_elsewhere_take_no_turn(taken: list[tuple[float, fl
 async def test_what_is_read_takes_its_time(fake_source: FakeRegistry, taken: list[tuple[float, float]]) -> None:
     digest = fake_source.add_blob("a/app", BLOB)
     run = RateLimiter(9_000_000.0)
-    async with opened(fake_source.host, throttle=RegistryLimits(Limits(bandwidth=80_000), run)) as repository:
-        await repository.endpoint.origin("")
+    async with opened(fake_source.host, limits=RegistryLimits(Limits(bandwidth=80_000), run)) as repository:
+        await repository.client.origin("")
         taken.clear()
         async with repository.blobs.open(digest) as answer:
             pieces = [piece async for piece in answer.aiter_raw()]
@@ -109,9 +109,9 @@ async def test_what_is_not_limited_is_read_in_large_pieces(fake_source: FakeRegi
 
 
 async def test_what_is_sent_takes_its_time(fake_destination: FakeRegistry, taken: list[tuple[float, float]]) -> None:
-    throttle = RegistryLimits(Limits(bandwidth=80_000), RateLimiter(9_000_000.0))
-    async with opened(fake_destination.host, writable=True, throttle=throttle) as repository:
-        await repository.endpoint.origin("")
+    limits = RegistryLimits(Limits(bandwidth=80_000), RateLimiter(9_000_000.0))
+    async with opened(fake_destination.host, writable=True, limits=limits) as repository:
+        await repository.client.origin("")
         taken.clear()
         upload = await repository.uploads.start(sha256(BLOB))
         await upload.put(BLOB)
@@ -120,13 +120,14 @@ async def test_what_is_sent_takes_its_time(fake_destination: FakeRegistry, taken
     assert fake_destination.blob("a/app", sha256(BLOB)) == BLOB
 
 
-def throttles(registries: str, bandwidth: int | None = None) -> RunLimits:
+def run_limits(registries: str, bandwidth: int | None = None) -> RunLimits:
     text = f"registries: {registries}\nimages: {{b: x.example/b}}\n"
-    return RunLimits(load_text(text, "c.yaml", environment={}), bandwidth)
+    configuration = load_text(text, "c.yaml", environment={})
+    return RunLimits(configuration.settings_of, configuration.registries.values(), bandwidth)
 
 
 def test_all_who_talk_to_a_registry_share_its_limits() -> None:
-    found = throttles("{quay.io: {bandwidth: 8000}}", 16_000)
+    found = run_limits("{quay.io: {bandwidth: 8000}}", 16_000)
     assert found.of("quay.io") is found.of("quay.io")
     assert found.of("quay.io").download[1] is found.of("x.example").download[0]
     assert [pace.rate for pace in found.of("quay.io").upload] == [8000]
@@ -134,17 +135,17 @@ def test_all_who_talk_to_a_registry_share_its_limits() -> None:
 
 
 def test_without_limits_there_is_nothing_in_the_way() -> None:
-    found = throttles("{}").of("quay.io")
+    found = run_limits("{}").of("quay.io")
     assert (found.download, found.upload, found.requests, found.blobs) == ((), (), None, None)
 
 
 @pytest.mark.parametrize(("rate", "piece"), [(80_000, 10_000), (1000, SMALLEST_PIECE)])
 def test_the_slowest_says_how_much_is_read_at_once(rate: int, piece: int) -> None:
-    assert throttles(f"{{quay.io: {{bandwidth: {rate}}}}}", 10**9).of("x.example")._piece == piece
+    assert run_limits(f"{{quay.io: {{bandwidth: {rate}}}}}", 10**9).of("x.example").piece == piece
 
 
 async def test_blobs_at_a_registry_are_bounded_and_never_wait_for_each_other() -> None:
-    found = throttles("{a.example: {requests: 1}, b.example: {requests: 1}}")
+    found = run_limits("{a.example: {requests: 1}, b.example: {requests: 1}}")
     moved: list[str] = []
     at_once = {"a.example": 0, "b.example": 0, "c.example": 0}
     peaks = dict(at_once)

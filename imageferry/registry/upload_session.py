@@ -1,0 +1,161 @@
+"""One upload session and the requests about it (distribution specification, "Pushing blobs")."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+import httpx
+
+from imageferry.errors import ImageferryError
+from imageferry.registry.client import check_status
+from imageferry.registry.errors import InvalidResponse
+from imageferry.registry.repository_client import RepositoryClient
+from imageferry.registry.request import RegistryRequest
+from imageferry.text import short_digest
+
+logger = logging.getLogger(__name__)
+
+# Seconds that a registry has to drop a session: a run that is stopped must not wait for one that hangs.
+CANCEL_LIMIT = 3.0
+
+# The bytes that a session has, the last one's number included; older registries write the unit before.
+_RANGE = re.compile(r"^(?:bytes[= ])?0-([0-9]{1,18})$")
+
+
+class UploadSession:
+    """A session at ``location``, which changes with every answer.
+
+    ``gone``: the registry has said that it does not exist, so there is nothing to cancel.
+    """
+
+    def __init__(self, repository: RepositoryClient, digest: str, location: httpx.URL) -> None:
+        self.action = f"upload blob {short_digest(digest)} to {repository.name}"
+        self.location = location
+        self.gone = False
+        self._repository = repository
+        self._digest = digest
+
+    async def patch(
+        self, content: bytes | httpx.AsyncByteStream, length: int, offset: int | None = None
+    ) -> httpx.Response:
+        """Send ``length`` bytes, from ``offset`` of the blob; None: they are all of it."""
+        headers = _content_headers(length)
+        if offset is not None:
+            headers["content-range"] = f"{offset}-{offset + length - 1}"
+        return await self._send("PATCH", self.location, headers, content)
+
+    async def put(self, content: bytes | httpx.AsyncByteStream, length: int) -> httpx.Response:
+        """Send ``length`` bytes, or none, and end the session: what was sent is the blob."""
+        url = self.location.copy_merge_params({"digest": self._digest})
+        return await self._send("PUT", url, _content_headers(length), content)
+
+    async def status(self, *, keep_location: bool = False) -> int | None:
+        """Return how many bytes the session has; None if it has none or does not say.
+
+        (Specification, "Pushing a blob in chunks".) ``keep_location``: its location is not the answer's.
+        """
+        answer = await self._send("GET", self.location, {}, None)
+        self.gone = answer.status_code == 404
+        if not answer.is_success:
+            return None
+        if not keep_location:
+            self.follow(answer)
+        match = _RANGE.match(answer.headers.get("range", ""))
+        if match is None:
+            return None
+        last = int(match[1])
+        # 0-0 is also how registries write that there is none.
+        return last + 1 if last else 0
+
+    async def cancel(self) -> None:
+        """Drop the session. If a registry refuses, it is left to time out there."""
+        request = RegistryRequest("DELETE", self.location, self.action, {}, no_retry=True)
+        try:
+            async with asyncio.timeout(CANCEL_LIMIT):
+                await self._repository.send(request)
+        except (ImageferryError, TimeoutError) as error:
+            logger.debug("upload session left behind: %s", error)
+
+    def follow(self, answer: httpx.Response) -> None:
+        """Take the location of an answer, if it has one. Raises ``InvalidResponse`` if that is invalid."""
+        if "location" in answer.headers:
+            self.location = session_location(answer, self.action)
+
+    async def _send(
+        self, method: str, url: httpx.URL, headers: dict[str, str], content: bytes | httpx.AsyncByteStream | None
+    ) -> httpx.Response:
+        return await self._repository.send(RegistryRequest(method, url, self.action, headers, content))
+
+
+async def start_session(repository: RepositoryClient, digest: str) -> UploadSession:
+    """Open a session for the blob, in a repository that is created first if need be. Raises ``RegistryError``."""
+    starting = asyncio.create_task(_start(repository, digest))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Its answer may be on the way: only then is there a session to cancel.
+        await asyncio.wait({starting}, timeout=CANCEL_LIMIT)
+        if starting.done() and not starting.cancelled() and starting.exception() is None:
+            await starting.result().cancel()
+        raise
+
+
+async def _start(repository: RepositoryClient, digest: str) -> UploadSession:
+    action = f"start the upload of blob {short_digest(digest)} to {repository.name}"
+    request = RegistryRequest("POST", repository.path("blobs/uploads/"), action, content=b"")
+    answer = await repository.send(request)
+    if answer.status_code == 404 and await repository.create():
+        answer = await repository.send(request)
+    check_status(answer, action, repository.host, 202)
+    return _opened(repository, digest, answer, action)
+
+
+async def mount_blob(repository: RepositoryClient, digest: str, source: str) -> UploadSession | None:
+    """Have the registry take the blob from its repository ``source``; None if it did.
+
+    A registry that will not (202, or 401, 403, 404, 405: the specification lets it) leaves a session: the one it
+    opened instead, or a new one. Raises ``RegistryError``.
+    """
+    action = f"mount blob {short_digest(digest)} from {source} to {repository.name}"
+    url = httpx.URL(repository.path("blobs/uploads/"), params={"mount": digest, "from": source})
+    # A token for both repositories: without the second scope registries answer 202.
+    scopes = (*repository.scopes, f"repository:{source}:pull")
+    try:
+        answer = await repository.client.send(RegistryRequest("POST", url, action, content=b""), scopes)
+    except ImageferryError as error:
+        logger.debug("%s", error)
+        return await start_session(repository, digest)
+    if answer.status_code == 201:
+        return None
+    if answer.status_code == 202:
+        return _opened(repository, digest, answer, action)
+    return await start_session(repository, digest)
+
+
+def _opened(repository: RepositoryClient, digest: str, answer: httpx.Response, action: str) -> UploadSession:
+    repository.client.upload_dialect.read_chunk_bounds(answer.headers)
+    return UploadSession(repository, digest, session_location(answer, action))
+
+
+def session_location(answer: httpx.Response, action: str) -> httpx.URL:
+    """Return the session's address: relative to the request, at another host, with a query that must be kept.
+
+    Raises ``InvalidResponse`` if there is none.
+    """
+    location, asked = answer.headers.get("location", ""), answer.request.url
+    try:
+        if not location:
+            raise httpx.InvalidURL("none")
+        url = asked.join(location)
+    except httpx.InvalidURL:
+        raise InvalidResponse(action, f"the registry opened a session without an address ({location!r})") from None
+    if (url.scheme, url.host, asked.scheme) == ("http", asked.host, "https") and url.port in (None, 443, asked.port):
+        # A registry behind a proxy that speaks TLS for it does not know that it is asked by https.
+        return url.copy_with(scheme="https", port=asked.port)
+    return url
+
+
+def _content_headers(length: int) -> dict[str, str]:
+    return {"content-type": "application/octet-stream", "content-length": str(length)}
