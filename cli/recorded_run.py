@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 from flows.sync import sync
 from imageferry.concurrency import until_stopped
 from imageferry.report.outcomes import Report, Status
-from imageferry.text import format_count
+from imageferry.text import describe_exception, format_count
 from orchestration.artifacts.run_tags import registry_tags
 from orchestration.open_run import bind_engine
 from orchestration.run_context import RunContext
@@ -81,7 +81,7 @@ async def _flow(request: Request, run: RunContext) -> str | None:
                 )
     except Exception as error:
         # Prefect's own: what the flow does itself never comes out of it.
-        run.monitor.mark_lost(str(error) or type(error).__name__)
+        run.monitor.mark_lost(describe_exception(error))
         return run.flow_run_id
     if not state.is_final():
         run.monitor.mark_lost(f"it has left the flow run {state.name}")

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from imageferry.report.outcomes import Outcomes
-from imageferry.text import format_count, format_size, short_digest
+from imageferry.text import describe_exception, format_count, format_size, short_digest
 from orchestration.artifacts.summary import escape_markdown
 from orchestration.run_context import RunContext
 
@@ -69,7 +69,7 @@ async def _show(run: RunContext, done: asyncio.Event) -> None:
                 return
     except Exception as error:
         # It is only for people to look at: the run goes on without.
-        logger.info("Prefect did not take the progress: %s", str(error) or type(error).__name__)
+        logger.info("Prefect did not take the progress: %s", describe_exception(error))
 
 
 def _worth_showing(run: RunContext) -> bool:

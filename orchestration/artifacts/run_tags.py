@@ -10,6 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from imageferry.model import Rule
+from imageferry.text import describe_exception
 
 logger = logging.getLogger("imageferry.history")
 
@@ -38,4 +39,4 @@ async def tag_flow_run(rules: Iterable[Rule]) -> None:
                 await client.update_flow_run(context.flow_run.id, tags=[*before, *missing])
         except Exception as error:
             # Without them the run is harder to find, and no worse.
-            logger.info("Prefect did not take the tags: %s", str(error) or type(error).__name__)
+            logger.info("Prefect did not take the tags: %s", describe_exception(error))

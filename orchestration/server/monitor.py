@@ -13,6 +13,7 @@ import httpx
 from prefect.client.orchestration import PrefectClient
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random_exponential
 
+from imageferry.text import describe_exception
 from orchestration.server import internals
 from orchestration.settings import settings
 
@@ -141,7 +142,7 @@ class ServerMonitor:
         except TimeoutError:
             return f"it did not answer within {PROBE_LIMIT:.0f} s"
         except httpx.TransportError as error:
-            return f"it cannot be reached ({str(error) or type(error).__name__})"
+            return f"it cannot be reached ({describe_exception(error)})"
         return None
 
     def record_response(self, *, answered: bool) -> None:

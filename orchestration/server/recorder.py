@@ -19,7 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from imageferry.text import format_count
+from imageferry.text import describe_exception, format_count
 from orchestration.server.internals import drain_queues
 from orchestration.server.monitor import ServerLost, ServerMonitor
 from orchestration.settings import settings
@@ -144,4 +144,4 @@ async def end_flow_run(identity: str, state: State[None]) -> None:
             async with get_client() as client:
                 await client.set_flow_run_state(UUID(identity), state, force=True)
     except Exception as error:
-        logger.info("Prefect's server was not told of the end: %s", str(error) or type(error).__name__)
+        logger.info("Prefect's server was not told of the end: %s", describe_exception(error))

@@ -20,7 +20,7 @@ from prefect.events.filters import EventAnyResourceFilter, EventFilter
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from imageferry.copy.errors import Interrupted
-from imageferry.text import format_count, format_duration
+from imageferry.text import describe_exception, format_count, format_duration
 from orchestration.run_context import RunContext
 from orchestration.server.monitor import ServerLost
 
@@ -156,7 +156,7 @@ class WorkerRuns:
             return
         except (httpx.HTTPError, RuntimeError) as error:
             # The monitor decides when this is too much.
-            logger.info("Prefect's server does not say how the runs are: %s", str(error) or type(error).__name__)
+            logger.info("Prefect's server does not say how the runs are: %s", describe_exception(error))
         self._log_waiting()
 
     async def _refresh(self, client: PrefectClient) -> None:

@@ -41,7 +41,7 @@ async def test_the_first_goes_at_once_and_the_next_keeps_its_distance(pacing: Qu
     following = asyncio.create_task(pacing.wait())
     assert not await finished(following)
     (wait,) = waits.now()
-    assert wait.why == "its request limit is nearly used up"
+    assert wait.reason == "its request limit is nearly used up"
     following.cancel()
 
 
