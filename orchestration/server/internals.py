@@ -110,6 +110,21 @@ def _drop(line: dict[str, Any]) -> None:
     """Take a log line, and send it nowhere."""
 
 
+def write_task_runs_every(seconds: float) -> None:
+    """Have the server of this process write what comes in about task runs so often (``task_run_recorder.consumer``).
+
+    Prefect's setting knows whole seconds, and a run waits at its end until all is written.
+    """
+    from prefect.server.services import task_run_recorder  # noqa: PLC0415 - only a server needs it
+
+    consumer = task_run_recorder.consumer
+
+    def sooner(**settings: Any) -> Any:
+        return consumer(**settings | {"flush_every": seconds})
+
+    task_run_recorder.consumer = sooner  # type: ignore[assignment] # it takes more than the keywords it is called with
+
+
 def preload_engines() -> None:
     """Import what Prefect otherwise imports as the first flow and task begin, which takes part of a second."""
     import prefect.flow_engine  # noqa: PLC0415

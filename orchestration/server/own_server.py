@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from orchestration.own_process import module_command, project_environment
 from orchestration.server.health import ask_health, last_line
@@ -172,24 +172,14 @@ def serve(descriptor: int) -> None:
     import uvicorn  # noqa: PLC0415 - only the server's process needs it
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
-    _record_soon()
+    from orchestration.server.internals import write_task_runs_every  # noqa: PLC0415
+
+    write_task_runs_every(RECORD_EVERY)
     gc.freeze()
     gc.enable()
     server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on"))
     serving.append(server)
     server.run(sockets=[socket.socket(fileno=descriptor)])
-
-
-def _record_soon() -> None:
-    """Have task runs written every ``RECORD_EVERY``: Prefect's setting knows whole seconds, and a run waits for it."""
-    from prefect.server.services import task_run_recorder as recorder  # noqa: PLC0415 - see above
-
-    consumer = recorder.consumer
-
-    def sooner(**given: Any) -> Any:
-        return consumer(**given | {"flush_every": RECORD_EVERY})
-
-    recorder.consumer = sooner  # type: ignore[assignment] # it takes more than the keywords it is called with
 
 
 def _watch(serving: list[uvicorn.Server]) -> None:

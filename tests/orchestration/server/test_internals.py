@@ -1,6 +1,9 @@
 """The private names of Prefect that are used: they are there, and what is replaced is put back."""
 
+import inspect
+
 import httpx
+import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
@@ -45,6 +48,11 @@ async def test_queues_are_drained_though_nothing_waits_in_them() -> None:
     await internals.drain_queues(1.0)
 
 
-def test_the_recorder_of_task_runs_takes_the_time_between_two_writings() -> None:
-    # What our own server replaces, so that it writes several times a second.
-    assert callable(task_run_recorder.consumer)
+def test_task_runs_are_written_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = set(inspect.signature(task_run_recorder.consumer).parameters)
+    called: list[dict[str, object]] = []
+    monkeypatch.setattr(task_run_recorder, "consumer", lambda **settings: called.append(settings))
+    internals.write_task_runs_every(0.2)
+    task_run_recorder.consumer(write_batch_size=200, flush_every=1)
+    assert called == [{"write_batch_size": 200, "flush_every": 0.2}]
+    assert "flush_every" in wanted
