@@ -16,7 +16,6 @@ from orchestration.artifacts.run_tags import registry_tags
 from orchestration.open_run import bind_engine
 from orchestration.run_context import RunContext
 from orchestration.server.recorder import drain, end_flow_run
-from tasks.copy_blob import move_blob
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,7 +37,7 @@ async def run_recorded(
     request: Request, engine: Engine, stop: asyncio.Event, progress: LiveProgress | LineProgress
 ) -> RunResult:
     """Run the flow, and whatever becomes of Prefect's server, copy every image."""
-    run = bind_engine(engine, stop, move_blob)
+    run = bind_engine(engine, stop)
     async with run.monitor.monitoring():
         identity = await _flow(request, run)
         if not stop.is_set():

@@ -14,8 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext
 
 from imageferry.concurrency import until_stopped
-from imageferry.copy.batches import narrowed
-from imageferry.copy.blobs import BlobMover
+from imageferry.copy.blob_move import BlobMover
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter
@@ -45,7 +44,7 @@ async def open_run(
     """Give the run of this context, or open one for the configuration and close it at the end.
 
     One of its own has all rules, or this one alone and of it these images (None: all). Raises ``ConfigurationError``
-    for one that cannot be used, ``SettingsError``, and ``BatchError`` where it has no such rule or image.
+    for one that cannot be used, ``SettingsError``, and ``RuleNotFound`` where it has no such rule or image.
     """
     drop_known_tracebacks()
     run = find_current()
@@ -60,9 +59,9 @@ async def open_run(
     options = Options(proc=proc, retries=retries, force=force, dry_run=dry_run, platforms=wanted)
     configuration = await read_configuration(config)
     if rule is not None:
-        configuration = narrowed(configuration, rule, images)
-    async with Engine(configuration, options) as engine:
-        run = bind_engine(engine, asyncio.Event(), mover)
+        configuration = configuration.only(rule, images)
+    async with Engine(configuration, options, mover=mover) as engine:
+        run = bind_engine(engine, asyncio.Event())
         # The client of the flow run, which Prefect has opened before.
         run.monitor.guard(get_client())
         async with run.monitor.monitoring():
@@ -79,9 +78,8 @@ async def _within(run: RunContext) -> AsyncIterator[None]:
             yield
 
 
-def bind_engine(engine: Engine, stop: asyncio.Event, mover: BlobMover) -> RunContext:
-    """Make this engine the one of the run, with its blobs moved as tasks."""
-    engine.deliveries.move = mover
+def bind_engine(engine: Engine, stop: asyncio.Event) -> RunContext:
+    """Make this engine the one of the run."""
     run = RunContext(engine, stop)
     set_current(run)
     return run

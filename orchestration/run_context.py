@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.runner import LocalRunner
@@ -24,13 +25,14 @@ class RunContext:
     gives the signal to Prefect again.
     ``stop`` is set when the run is to stop; ``runner`` does what Prefect's server is no longer there for.
     ``failed_in`` has the id of the task run in which an image failed, by source and destination, ``subflows`` that of
-    a rule's flow run, ``seconds`` how long a rule took.
+    a rule's flow run, ``seconds`` how long a rule took. ``moves`` has the blobs that are being moved, by digest.
     """
 
     engine: Engine
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     monitor: ServerMonitor = field(default_factory=ServerMonitor)
     work: dict[str, dict[str, CopyJob]] = field(default_factory=dict)
+    moves: dict[str, BlobMove] = field(default_factory=dict)
     flow_run_id: str | None = None
     shows_progress: bool = False
     failures_logged: int = 0

@@ -153,15 +153,15 @@ class _Distribution:
         outcomes = self._run.engine.outcomes
         for name in _OF_RUNS:
             setattr(outcomes.totals, name, getattr(outcomes.totals, name) + getattr(totals, name))
-        part.take(self._run.engine, images, again=again)
+        self._run.engine.results.merge(part, images, again=again)
 
     async def _here(self, part: Batch) -> None:
         """Copy in this process what is not settled: Prefect cannot have it done."""
         async with self._by_itself:
-            await until_stopped(self._run.stop, for_each(part.works, IMAGES_AT_ONCE, self._run.runner.copy))
+            await until_stopped(self._run.stop, for_each(part.jobs, IMAGES_AT_ONCE, self._run.runner.copy))
 
     def _give_up(self, part: Batch, error: ImageferryError) -> None:
-        for work in part.works:
+        for work in part.jobs:
             self._run.engine.give_up(work, error)
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 
@@ -23,7 +24,7 @@ def peak() -> int:
 async def measure(text: str, *, copy: bool) -> dict[str, int]:
     """Plan all rules, copy what there is to copy, and give the memory before and at the most."""
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         idle = peak()
         await engine.plan_all(configuration.rules)
         works = [work for rule in configuration.rules for work in await engine.plan(rule)]

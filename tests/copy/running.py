@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from imageferry.report.outcomes import Report
@@ -27,7 +28,7 @@ def configured(images: Any, *places: Place, auth: dict[str, dict[str, Any]] | No
 async def run(text: str, before_copy: Callable[[], object] | None = None, **options: Any) -> Report:
     """Do what a configuration says, each image once and without Prefect's retries, and give the report."""
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(**options), {}) as engine:
+    async with Engine(configuration, Options(**options), mover=BlobMove.run, environment={}) as engine:
         for rule in configuration.rules:
             for work in await engine.plan(rule):
                 if before_copy is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from testkit.images.documents import sha256
@@ -80,7 +81,9 @@ async def test_the_users_own_docker_file(fake_source: FakeRegistry, tmp_path: Pa
         # Over plain HTTP only where the entry says so; this one is for its name and password alone.
         text = configured({f"{fake_source.host}/a/app:v1": f"{destination.host}/a/app"}, fake_source)
         configuration = load_text(text, "config.json", environment={})
-        async with Engine(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as engine:
+        async with Engine(
+            configuration, Options(), mover=BlobMove.run, environment={"DOCKER_CONFIG": str(tmp_path)}
+        ) as engine:
             await engine.plan(configuration.rules[0])
             words = errors(engine.outcomes.report())
         assert "insecure: true" in words[f"{destination.host}/a/app:v1"]
@@ -97,7 +100,9 @@ async def test_a_credential_helper_that_fails_costs_its_destination_alone(
     places = ["registry.invalid/a/app", f"{fake_destination.host}/a/app"]
     text = configured({f"{fake_source.host}/a/app": places}, fake_source, fake_destination)
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as engine:
+    async with Engine(
+        configuration, Options(), mover=BlobMove.run, environment={"DOCKER_CONFIG": str(tmp_path)}
+    ) as engine:
         for work in await engine.plan(configuration.rules[0]):
             await engine.copy(work)
         report = engine.outcomes.report()

@@ -7,10 +7,11 @@ import pytest
 
 from imageferry.config import load_text
 from imageferry.copy import upload_stream
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.options import Options
-from imageferry.copy.reader import BREAKS_IN_A_ROW
+from imageferry.copy.retries import READ_BREAKS, UPLOAD_BREAKS
 from imageferry.registry.http import transport
 from testkit.images.documents import sha256
 from testkit.registries import actions
@@ -88,7 +89,7 @@ async def test_a_source_that_gives_no_bytes_is_given_up(
     (words,) = errors(report).values()
     assert "ended too early" in words or "2,097,152 of 4,194,304 bytes" in words
     reads = [entry for entry in fake_source.log.entries("blob-get") if sha256(LARGE) in entry.path]
-    assert len(reads) == 1 + BREAKS_IN_A_ROW - 1
+    assert len(reads) == 1 + READ_BREAKS - 1
     assert fake_destination.digest("a/app", "v1") is None
     assert not fake_destination.storage.uploads
 
@@ -158,7 +159,7 @@ async def test_a_blob_of_another_size_is_never_committed(
     assert sha256(layer)[7:19] in words
     assert fake_destination.tags("a/app") == []
     assert fake_destination.blob("a/app", sha256(layer)) is None
-    assert fake_source.count("blob-get") <= 1 + 1 + BREAKS_IN_A_ROW
+    assert fake_source.count("blob-get") <= 1 + 1 + READ_BREAKS
 
 
 async def test_a_blob_that_is_not_at_the_source_is_told(
@@ -176,21 +177,20 @@ async def test_a_blob_that_is_not_at_the_source_is_told(
 async def test_an_upload_that_is_given_up_is_done_at_the_next_try(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE, SMALL])
     with FakeRegistry(Quirks(broken_patch="drop")) as destination:
-        breaks = upload_stream.BREAKS_IN_A_ROW
-        destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=breaks))
+        destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=UPLOAD_BREAKS))
         configuration = load_text(text(fake_source, destination), "config.json", environment={})
-        async with Engine(configuration, Options(), {}) as engine:
+        async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
             (work,) = await engine.plan(configuration.rules[0])
             with pytest.raises(DeliveryError, match="upload blob"):
                 await engine.copy(work)
             assert destination.digest("a/app", "v1") is None
-            assert destination.count("upload-patch") == breaks
+            assert destination.count("upload-patch") == UPLOAD_BREAKS
             await engine.copy(work)
             report = engine.outcomes.report()
         assert report.totals.copied == 1
         assert destination.digest("a/app", "v1") == digest
         # The blobs that arrived at the first try are not moved again.
-        assert fake_source.count("blob-get") == breaks + 1 + 2
+        assert fake_source.count("blob-get") == UPLOAD_BREAKS + 1 + 2
         assert not destination.storage.uploads
 
 

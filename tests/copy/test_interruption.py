@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.options import Options
@@ -24,7 +25,7 @@ async def planned(source: FakeRegistry, destination: FakeRegistry) -> AsyncItera
     """Open an engine, and plan all tags of a/app."""
     text = configured({f"{source.host}/a/app": f"{destination.host}/a/app"}, source, destination)
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         yield engine, await engine.plan(configuration.rules[0])
 
 

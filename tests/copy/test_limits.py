@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from imageferry.copy.retries import retry_transient
@@ -74,7 +75,7 @@ async def test_a_destination_that_is_away_for_a_while_gets_everything(
 
     monkeypatch.setattr(CircuitBreaker, "_rest", staticmethod(rest))
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         works = await engine.plan(configuration.rules[0])
         fake_destination.stop()
         # As in a run: who fails before it is known that the registry is away comes back later.
@@ -196,7 +197,7 @@ async def test_a_limit_of_one_request_moves_blobs_one_by_one(
         registries={fake_destination.host: {"requests": 1}},
     )
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         works = await engine.plan(configuration.rules[0])
         await asyncio.gather(*(engine.copy(work) for work in works))
     assert len(fake_destination.tags("a/app")) == 4

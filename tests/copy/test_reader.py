@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imageferry.copy.reader import BREAKS_IN_A_ROW, BlobReader
+from imageferry.copy.reader import BlobReader
+from imageferry.copy.retries import READ_BREAKS
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
 from imageferry.registry.http import transport
@@ -110,7 +111,7 @@ async def test_the_bytes_are_the_blobs_or_it_is_told(blob: bytes, manners: list[
     assert words.startswith("cannot read blob") if words else given_out == blob
     # Each request asks for the byte after those that were given out, and so many in a row may bring none.
     assert source.asked == sorted(source.asked)
-    assert all(source.asked.count(offset) <= BREAKS_IN_A_ROW + 1 for offset in source.asked)
+    assert all(source.asked.count(offset) <= READ_BREAKS + 1 for offset in source.asked)
 
 
 @settings(deadline=None, max_examples=60)

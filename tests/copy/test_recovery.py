@@ -8,6 +8,7 @@ import pytest
 
 from imageferry.copy import upload_stream
 from imageferry.copy.reader import CHECKPOINT_SPACING
+from imageferry.copy.retries import UPLOAD_BREAKS
 from imageferry.registry.http import transport
 from imageferry.report.outcomes import Report
 from testkit.images.documents import sha256
@@ -142,7 +143,7 @@ async def test_breaks_are_counted_from_zero_with_each_progress(
 ) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 10)))
     assert errors(await copied(fake_source, fake_destination)) == {}
-    assert fake_destination.count("upload-patch") == 11 > upload_stream.BREAKS_IN_A_ROW
+    assert fake_destination.count("upload-patch") == 11 > UPLOAD_BREAKS
     assert (starts(fake_destination), sent(fake_destination)) == (1, SIZE)
 
 
@@ -153,7 +154,7 @@ async def test_an_upload_without_progress_is_given_up(fake_source: FakeRegistry,
         report = await copied(fake_source, destination)
         (words,) = errors(report).values()
         assert f"upload blob {DIGEST[7:19]} to {destination.host}/a/app" in words
-        assert destination.count("upload-patch") == upload_stream.BREAKS_IN_A_ROW
+        assert destination.count("upload-patch") == UPLOAD_BREAKS
 
 
 async def test_a_registry_that_claims_bytes_it_was_not_sent_is_not_believed(

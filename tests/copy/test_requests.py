@@ -4,7 +4,7 @@ import pytest
 
 from imageferry.copy.known_contents import MISSES
 from imageferry.copy.options import Options
-from imageferry.copy.transfer import WHOLE_LIMIT
+from imageferry.copy.transfer import SMALL_BLOB_LIMIT
 from testkit.images.push import push_blob
 from testkit.images.raw import gzip_layer, push_nested_index
 from testkit.registries import actions
@@ -106,7 +106,7 @@ async def test_small_blobs_are_looked_for_in_nothing_until_it_is_known_to_be_not
     assert MISSES <= fake_destination.count("blob-head") <= MISSES + 2
 
 
-@pytest.mark.parametrize("size", [100, WHOLE_LIMIT + 1])
+@pytest.mark.parametrize("size", [100, SMALL_BLOB_LIMIT + 1])
 async def test_what_a_run_that_was_killed_has_left_is_not_sent_again(
     fake_source: FakeRegistry, destination_registry: DistributionRegistry, repository: str, size: int
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from testkit.images import raw
@@ -25,7 +26,7 @@ LARGE = bytes(range(256)) * 8192
 async def side_by_side(text: str) -> dict[str, str]:
     """Copy all images of a configuration at the same time; give the errors."""
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         plans = await asyncio.gather(*(engine.plan(rule) for rule in configuration.rules))
         works = [work for plan in plans for work in plan]
         results = await asyncio.gather(*(engine.copy(work) for work in works), return_exceptions=True)
