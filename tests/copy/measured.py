@@ -16,7 +16,7 @@ from imageferry.copy.options import Options
 
 
 def peak() -> int:
-    """Give the most memory that this process has had, in bytes: its own, not what its parent had when it began it."""
+    """Return the most memory that this process has had, in bytes: its own, not what its parent had when it began it."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index] # Linux always says it
 
@@ -27,15 +27,15 @@ async def measure(text: str, *, copy: bool) -> dict[str, int]:
     async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         idle = peak()
         await engine.plan_all(configuration.rules)
-        works = [work for rule in configuration.rules for work in await engine.plan(rule)]
+        jobs = [job for rule in configuration.rules for job in await engine.plan(rule)]
         if copy:
-            for work in works:
-                await engine.copy(work)
+            for job in jobs:
+                await engine.copy(job)
         report = engine.outcomes.report()
         return {
             "idle": idle,
             "peak": peak(),
-            "to_copy": len(works),
+            "to_copy": len(jobs),
             "up_to_date": report.totals.up_to_date,
             "copied": report.totals.copied,
             "bytes_written": report.totals.bytes_written,

@@ -30,23 +30,23 @@ async def run(text: str, before_copy: Callable[[], object] | None = None, **opti
     configuration = load_text(text, "config.json", environment={})
     async with Engine(configuration, Options(**options), mover=BlobMove.run, environment={}) as engine:
         for rule in configuration.rules:
-            for work in await engine.plan(rule):
+            for job in await engine.plan(rule):
                 if before_copy is not None:
                     before_copy()
                 try:
-                    await engine.copy(work)
+                    await engine.copy(job)
                 except Exception as error:
-                    engine.give_up(work, error)
+                    engine.give_up(job, error)
         return engine.outcomes.report()
 
 
 def outcomes(report: Report) -> dict[str, str]:
-    """Give the outcome of each destination."""
+    """Return the outcome of each destination."""
     found = {image.destination: image.outcome.value for image in report.images}
     assert len(found) == len(report.images), "a destination is reported twice"
     return found
 
 
 def errors(report: Report) -> dict[str, str]:
-    """Give the words for each destination that failed."""
+    """Return the words for each destination that failed."""
     return {image.destination: image.error or "" for image in report.images if image.outcome == "failed"}

@@ -42,7 +42,7 @@ def registry(bearer: Bearer) -> Iterator[FakeRegistry]:
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("end", ["", "/"])
-async def test_the_longest_key_wins(fake_source: FakeRegistry, registry: FakeRegistry, reverse: bool, end: str) -> None:
+async def test_the_entry_with_the_longest_key_is_used(fake_source: FakeRegistry, registry: FakeRegistry, reverse: bool, end: str) -> None:
     # image-syncer crashes on a key that is the whole repository, and takes any of those that match.
     fake_source.image("a/app", "v1")
     host = registry.host
@@ -73,7 +73,7 @@ async def test_a_refused_password_fails_its_destination_alone(
     assert pauses == []
 
 
-async def test_the_users_own_docker_file(fake_source: FakeRegistry, tmp_path: Path) -> None:
+async def test_the_users_docker_config_is_used(fake_source: FakeRegistry, tmp_path: Path) -> None:
     fake_source.image("a/app", "v1")
     with FakeRegistry(auth=Basic({"ferry": "from docker"})) as destination:
         encoded = base64.b64encode(b"ferry:from docker").decode()
@@ -103,8 +103,8 @@ async def test_a_credential_helper_that_fails_costs_its_destination_alone(
     async with Engine(
         configuration, Options(), mover=BlobMove.run, environment={"DOCKER_CONFIG": str(tmp_path)}
     ) as engine:
-        for work in await engine.plan(configuration.rules[0]):
-            await engine.copy(work)
+        for job in await engine.plan(configuration.rules[0]):
+            await engine.copy(job)
         report = engine.outcomes.report()
     assert outcomes(report) == {
         **{f"{places[0]}:{tag}": "failed" for tag in ("v1", "v2")},
@@ -114,7 +114,7 @@ async def test_a_credential_helper_that_fails_costs_its_destination_alone(
 
 
 @pytest.mark.parametrize("kind", ["manifest-get", "blob-get", "upload-start", "upload-put", "manifest-put"])
-async def test_tokens_that_end_in_mid_run(kind: str) -> None:
+async def test_tokens_that_expire_during_a_run_are_renewed(kind: str) -> None:
     bearers = [Bearer({"ferry": "secret"}), Bearer({"ferry": "secret"})]
     with FakeRegistry(auth=bearers[0]) as source, FakeRegistry(auth=bearers[1]) as destination:
         digest = source.image("a/app", "v1", [LARGE, b"small"])
@@ -129,7 +129,7 @@ async def test_tokens_that_end_in_mid_run(kind: str) -> None:
         assert destination.digest("a/app", "v1") == digest
 
 
-async def test_a_token_that_ends_before_a_stream_is_sent(fake_source: FakeRegistry) -> None:
+async def test_a_token_that_expires_before_a_stream_is_sent_is_renewed(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     bearer = Bearer({"ferry": "secret"})
     with FakeRegistry(auth=bearer) as destination:

@@ -71,7 +71,7 @@ async def test_a_source_that_knows_no_ranges_starts_anew(fake_destination: FakeR
     assert report.totals.bytes_read == report.totals.bytes_written
 
 
-async def test_many_breaks_are_well_while_bytes_come(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_any_number_of_breaks_is_survived_while_bytes_come(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault(of(LARGE), actions.truncate(SIZE // 10)))
     assert errors(await run(text(fake_source, fake_destination))) == {}
@@ -162,7 +162,7 @@ async def test_a_blob_of_another_size_is_never_committed(
     assert fake_source.count("blob-get") <= 1 + 1 + READ_BREAKS
 
 
-async def test_a_blob_that_is_not_at_the_source_is_told(
+async def test_a_blob_that_is_not_at_the_source_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     fake_source.image("a/app", "v1", [SMALL])
@@ -180,12 +180,12 @@ async def test_an_upload_that_is_given_up_is_done_at_the_next_try(fake_source: F
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=UPLOAD_BREAKS))
         configuration = load_text(text(fake_source, destination), "config.json", environment={})
         async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
-            (work,) = await engine.plan(configuration.rules[0])
+            (job,) = await engine.plan(configuration.rules[0])
             with pytest.raises(DeliveryError, match="upload blob"):
-                await engine.copy(work)
+                await engine.copy(job)
             assert destination.digest("a/app", "v1") is None
             assert destination.count("upload-patch") == UPLOAD_BREAKS
-            await engine.copy(work)
+            await engine.copy(job)
             report = engine.outcomes.report()
         assert report.totals.copied == 1
         assert destination.digest("a/app", "v1") == digest
@@ -232,7 +232,7 @@ async def test_a_refusal_is_not_tried_again(fake_source: FakeRegistry, pauses: l
     assert pauses == []
 
 
-async def test_a_layer_of_another_host(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_layer_that_is_redirected_to_another_host_is_read_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     with FakeRegistry(Quirks(refuse_authorization=True), storage=fake_source.storage) as store:
 

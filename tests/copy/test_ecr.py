@@ -93,7 +93,7 @@ async def test_the_repository_is_created_once(
         ("RepositoryAlreadyExistsException", "its repository or project must be created there first"),
     ],
 )
-async def test_what_cannot_be_created_is_told(
+async def test_a_repository_that_cannot_be_created_is_an_error(
     monkeypatch: pytest.MonkeyPatch, two_tags: FakeRegistry, ecr: FakeRegistry, code: str, expected: str
 ) -> None:
     with amazon(monkeypatch, lambda name: (400, {"__type": code, "message": "no"})) as asked:

@@ -96,7 +96,7 @@ MANNERS = st.lists(
 @example(b"0123456789", [Manner(after=4), Manner(ranges=False)], 3)
 @example(b"0123456789", [Manner(after=4, clean=True), Manner(after=0)], 3)
 @example(b"", [Manner()], 1)
-async def test_the_bytes_are_the_blobs_or_it_is_told(blob: bytes, manners: list[Manner], piece: int) -> None:
+async def test_the_bytes_are_the_blobs_or_there_is_an_error(blob: bytes, manners: list[Manner], piece: int) -> None:
     source = Source(blob, manners, piece)
     given_out = b""
     words = ""
@@ -116,7 +116,7 @@ async def test_the_bytes_are_the_blobs_or_it_is_told(blob: bytes, manners: list[
 
 @settings(deadline=None, max_examples=60)
 @given(st.binary(min_size=1, max_size=60), st.integers(0, 59), st.integers(1, 255))
-async def test_bytes_that_are_not_the_blobs_are_told(blob: bytes, place: int, turned: int) -> None:
+async def test_bytes_that_are_not_the_blobs_are_an_error(blob: bytes, place: int, turned: int) -> None:
     wrong = bytearray(blob)
     wrong[place % len(blob)] ^= turned
     async with served(Source(bytes(wrong), [Manner()], 9)) as repository:

@@ -48,7 +48,7 @@ def reads(registry: FakeRegistry) -> list[Entry]:
 
 
 def begins(read: Entry) -> int:
-    """Give the byte from which on something was read."""
+    """Return the byte from which on something was read."""
     return int(read.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
 
@@ -250,7 +250,7 @@ async def test_a_destinations_token_that_ends_is_renewed(fake_source: FakeRegist
         assert len([entry for entry in destination.log.entries("upload-start") if entry.status == 202]) == 2
 
 
-async def test_a_stream_that_is_never_let_in_is_told(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_stream_that_is_never_authorized_is_an_error(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.refuse(401, "UNAUTHORIZED")))
     report = await copied(fake_source, fake_destination)
     assert "check the username and password" in next(iter(errors(report).values()))

@@ -170,14 +170,14 @@ async def test_a_dry_run_writes_nothing(fake_source: FakeRegistry, fake_destinat
     assert fake_destination.tags("a/app") == (["v2"] if held else [])
 
 
-async def test_a_dry_run_tells_what_would_fail(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_dry_run_reports_what_would_fail(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     host = fake_destination.host
     text = configured({f"{fake_source.host}/a/app:v9": f"{host}/a/app"}, fake_source, fake_destination)
     report = await run(text, dry_run=True)
     assert "a/app:v9" in errors(report)[f"{host}/a/app:v9"]
 
 
-async def test_force_puts_what_is_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_force_puts_manifests_that_are_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     children = [fake_source.image("a/app", None, [bytes([number])]) for number in range(2)]
     fake_source.index("a/app", "v1", children)
     host = fake_destination.host

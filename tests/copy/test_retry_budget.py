@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageferry.copy import retry_budget
@@ -42,6 +42,7 @@ async def test_only_what_made_no_progress_waits_and_longer_each_time(monkeypatch
     assert 0.5 <= first <= 1.0 <= second <= 2.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, CHECKPOINT_SPACING), min_size=1, max_size=12), st.data())
 def test_the_hash_is_known_at_most_a_buffer_before_any_byte(lengths: list[int], data: st.DataObject) -> None:
     size = sum(lengths)

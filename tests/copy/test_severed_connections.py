@@ -53,7 +53,7 @@ async def copied(
 
 
 def read(source: DistributionRegistry, layer: bytes) -> list[int]:
-    """Give the bytes of each reading of the layer at the source."""
+    """Return the bytes of each reading of the layer at the source."""
     return [each.bytes_out for each in source.requests() if each.kind == "blob-get" and sha256(layer) in each.path]
 
 
@@ -114,7 +114,7 @@ async def test_with_a_healthy_destination_the_source_is_read_once(
     assert (counts["upload-start"], counts["upload-patch"], counts["blob-get"]) == (2, 1, 1 + 2)
 
 
-async def test_a_connection_that_is_severed_again_and_again(
+async def test_a_connection_that_is_severed_again_and_again_is_survived(
     source_registry: DistributionRegistry, third: Distribution3, repository: str, layer: bytes
 ) -> None:
     third.clear_log()

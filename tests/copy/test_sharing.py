@@ -28,11 +28,11 @@ async def side_by_side(text: str) -> dict[str, str]:
     configuration = load_text(text, "config.json", environment={})
     async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         plans = await asyncio.gather(*(engine.plan(rule) for rule in configuration.rules))
-        works = [work for plan in plans for work in plan]
-        results = await asyncio.gather(*(engine.copy(work) for work in works), return_exceptions=True)
-        for work, result in zip(works, results, strict=True):
+        jobs = [job for plan in plans for job in plan]
+        results = await asyncio.gather(*(engine.copy(job) for job in jobs), return_exceptions=True)
+        for job, result in zip(jobs, results, strict=True):
             if isinstance(result, BaseException):
-                engine.give_up(work, result)
+                engine.give_up(job, result)
         return errors(engine.outcomes.report())
 
 
@@ -119,7 +119,7 @@ async def test_a_destination_that_cannot_be_opened_drops_out(
     assert "TLS files" in errors(report)[f"{places[0]}:v1"]
 
 
-async def test_a_failure_is_told_once(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_failure_is_reported_once(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
     fake_destination.image("a/app", "v1")
     with FakeRegistry() as broken:
@@ -168,7 +168,7 @@ async def test_within_one_registry_blobs_are_mounted(fake_source: FakeRegistry) 
     assert (report.totals.bytes_read, report.totals.bytes_written) == (0, 0)
 
 
-async def test_within_one_registry_with_tokens() -> None:
+async def test_blobs_are_mounted_within_one_registry_with_tokens() -> None:
     with FakeRegistry(auth=Bearer({"ferry": "secret"})) as registry:
         digest = registry.image("a/app", "v1", [SHARED])
         auth = {registry.host: {"username": "ferry", "password": "secret", "insecure": True}}
@@ -178,7 +178,7 @@ async def test_within_one_registry_with_tokens() -> None:
         assert registry.count("blob-get") == 0
 
 
-async def test_within_one_real_registry(source_registry: DistributionRegistry, repository: str) -> None:
+async def test_blobs_are_mounted_within_one_real_registry(source_registry: DistributionRegistry, repository: str) -> None:
     raw.push_nested_index(source_registry.host, repository, "v1")
     source_registry.clear_log()
     images = {f"{source_registry.host}/{repository}:v1": f"{source_registry.host}/copy/{repository}"}
@@ -187,7 +187,7 @@ async def test_within_one_real_registry(source_registry: DistributionRegistry, r
     assert_same(source_registry, repository, source_registry, f"copy/{repository}", "v1")
 
 
-async def test_a_tag_within_one_repository(fake_source: FakeRegistry) -> None:
+async def test_a_tag_is_copied_within_one_repository(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1")
     images = {f"{fake_source.host}/a/app:v1": f"{fake_source.host}/a/app:stable"}
     assert errors(await run(configured(images, fake_source))) == {}

@@ -130,7 +130,7 @@ async def test_a_blob_is_one_request_where_nobody_asks_for_more(fake_source: Fak
 
 
 def lengths(patches: list[Entry]) -> list[int]:
-    """Give the bytes of each PATCH, after a check that each begins where the one before it ended."""
+    """Return the bytes of each PATCH, after a check that each begins where the one before it ended."""
     begin = 0
     for patch in patches:
         assert patch.headers["content-range"] == f"{begin}-{begin + patch.bytes_in - 1}"
@@ -184,7 +184,7 @@ async def test_a_proxy_that_limits_a_request_gets_chunks(
     assert fake_destination.count("upload-patch") == 1 + 4 * len(LARGE)
 
 
-async def test_what_is_too_large_in_chunks_too_is_told(
+async def test_a_blob_that_is_too_large_in_chunks_too_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "CHUNK_SIZE", 1_000_000)

@@ -87,7 +87,7 @@ Kept = tuple[str, str]
 
 def _engine(folder: Path) -> Start:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DOCKER_CONFIG": str(folder)}
-    words = [sys.executable, "-m", "tests.soak.crossing", "config.json", "report.json"]
+    words = [sys.executable, "-m", "tests.soak.engine_run", "config.json", "report.json"]
     return lambda: subprocess.Popen(
         words,
         cwd=folder,
