@@ -11,7 +11,7 @@ from imageferry.copy.options import Options
 from imageferry.report.outcomes import Report
 
 
-class Place(Protocol):
+class AnyRegistry(Protocol):
     """A registry, real or in process."""
 
     @property
@@ -19,14 +19,14 @@ class Place(Protocol):
         """`address:port`."""
 
 
-def configured(images: Any, *places: Place, auth: dict[str, dict[str, Any]] | None = None, **more: Any) -> str:
-    """Write a configuration. Plain HTTP is let be at the places; `auth` has further entries or other ones."""
-    entries = {place.host: {"insecure": True} for place in places}
+def configured(images: Any, *insecure: AnyRegistry, auth: dict[str, dict[str, Any]] | None = None, **more: Any) -> str:
+    """Write a configuration that allows plain HTTP to `insecure`; `auth` has further entries or other ones."""
+    entries = {each.host: {"insecure": True} for each in insecure}
     return json.dumps({"auth": {**entries, **(auth or {})}, "images": images, **more})
 
 
 async def run(text: str, before_copy: Callable[[], object] | None = None, **options: Any) -> Report:
-    """Do what a configuration says, each image once and without Prefect's retries, and give the report."""
+    """Do what a configuration says, each image and blob once and without retries, and return the report."""
     configuration = load_text(text, "config.json", environment={})
     async with Engine(configuration, Options(**options), mover=BlobMove.run, environment={}) as engine:
         for rule in configuration.rules:
@@ -48,5 +48,5 @@ def outcomes(report: Report) -> dict[str, str]:
 
 
 def errors(report: Report) -> dict[str, str]:
-    """Return the words for each destination that failed."""
+    """Return the error of each destination that failed."""
     return {image.destination: image.error or "" for image in report.images if image.outcome == "failed"}

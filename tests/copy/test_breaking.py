@@ -33,8 +33,8 @@ def of(layer: bytes, kind: str = "blob-get") -> Match:
 
 def text(source: FakeRegistry, *destinations: FakeRegistry) -> str:
     """Write a configuration that copies a/app:v1."""
-    places = [f"{each.host}/a/app" for each in destinations]
-    return configured({f"{source.host}/a/app:v1": places}, source, *destinations)
+    targets = [f"{each.host}/a/app" for each in destinations]
+    return configured({f"{source.host}/a/app:v1": targets}, source, *destinations)
 
 
 @pytest.mark.parametrize("layer", [SMALL, LARGE], ids=["small", "large"])
@@ -71,7 +71,9 @@ async def test_a_source_that_knows_no_ranges_starts_anew(fake_destination: FakeR
     assert report.totals.bytes_read == report.totals.bytes_written
 
 
-async def test_any_number_of_breaks_is_survived_while_bytes_come(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_any_number_of_breaks_is_survived_while_bytes_come(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault(of(LARGE), actions.truncate(SIZE // 10)))
     assert errors(await run(text(fake_source, fake_destination))) == {}
@@ -232,7 +234,9 @@ async def test_a_refusal_is_not_tried_again(fake_source: FakeRegistry, pauses: l
     assert pauses == []
 
 
-async def test_a_layer_that_is_redirected_to_another_host_is_read_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_layer_that_is_redirected_to_another_host_is_read_there(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     with FakeRegistry(Quirks(refuse_authorization=True), storage=fake_source.storage) as store:
 

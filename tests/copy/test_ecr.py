@@ -15,7 +15,7 @@ from tests.copy.running import configured, errors, outcomes, run
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
-#: What the API answers to the name of a repository: a status and a body.
+# What the API answers to the name of a repository: a status and a body.
 Answer = Callable[[str], tuple[int, dict[str, object]]]
 
 

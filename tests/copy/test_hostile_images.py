@@ -131,7 +131,9 @@ async def test_indexes_that_multiply_are_read_once_each(
 
 
 @pytest.mark.parametrize("tag", ["../../x", "..", "a/b", "v1?x=1", "v1#x", "-v1", "v1\n", "", "ü", "a" * 129])
-async def test_listed_tags_that_are_invalid_are_an_error(fake_source: FakeRegistry, fake_destination: FakeRegistry, tag: str) -> None:
+async def test_listed_tags_that_are_invalid_are_an_error(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, tag: str
+) -> None:
     body = json.dumps({"name": "a/app", "tags": ["v1", tag]}).encode()
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("tags", actions.respond(200, body)))

@@ -153,8 +153,8 @@ async def test_the_bandwidth_of_a_run_is_that_of_what_is_read(
     monkeypatch.setattr(RateLimiter, "acquire", acquire)
     fake_source.image("a/app", "v1", [LARGE])
     with FakeRegistry() as second:
-        places = [f"{fake_destination.host}/a/app", f"{second.host}/a/app"]
-        text = configured({f"{fake_source.host}/a/app:v1": places}, fake_source, fake_destination, second)
+        targets = [f"{fake_destination.host}/a/app", f"{second.host}/a/app"]
+        text = configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, fake_destination, second)
         report = await run(text, bandwidth=1_000_000)
     assert errors(report) == {}
     # Two destinations, one read; pings and other short answers beside it.

@@ -116,9 +116,9 @@ async def test_the_bytes_are_the_blobs_or_there_is_an_error(blob: bytes, manners
 
 @settings(deadline=None, max_examples=60)
 @given(st.binary(min_size=1, max_size=60), st.integers(0, 59), st.integers(1, 255))
-async def test_bytes_that_are_not_the_blobs_are_an_error(blob: bytes, place: int, turned: int) -> None:
+async def test_bytes_that_are_not_the_blobs_are_an_error(blob: bytes, position: int, bits: int) -> None:
     wrong = bytearray(blob)
-    wrong[place % len(blob)] ^= turned
+    wrong[position % len(blob)] ^= bits
     async with served(Source(bytes(wrong), [Manner()], 9)) as repository:
         reader = BlobReader([repository], Descriptor("", f"sha256:{hashlib.sha256(blob).hexdigest()}", len(blob)))
         with pytest.raises(ImageferryError, match="do not hash to its digest"):

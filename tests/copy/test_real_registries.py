@@ -97,7 +97,9 @@ async def test_a_signed_schema_1_manifest_is_copied(
     assert (again.outcome, again.digest) == ("up_to_date", digest)
 
 
-async def test_the_bytes_of_a_schema_1_manifest_are_kept(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_the_bytes_of_a_schema_1_manifest_are_kept(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     document = schema1_manifest("a/app", "v1", [raw.gzip_layer({"a": b"b"})])
     push_document(fake_source.host, "a/app", "v1", document)
     images = {f"{fake_source.host}/a/app:v1": f"{fake_destination.host}/a/app"}
@@ -136,8 +138,8 @@ async def test_an_image_is_copied_with_a_password_over_tls_and_with_a_client_cer
             "client_key": str(certified.key),
         },
     }
-    places = [f"{tls_registry.host}/{repository}", f"{client_certificate_registry.host}/{repository}"]
-    report = await run(configured({f"{password_registry.host}/{repository}": places}, auth=auth))
+    targets = [f"{tls_registry.host}/{repository}", f"{client_certificate_registry.host}/{repository}"]
+    report = await run(configured({f"{password_registry.host}/{repository}": targets}, auth=auth))
     assert [(image.outcome, image.digest) for image in report.images] == [("copied", digest)] * 2
 
 

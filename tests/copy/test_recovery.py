@@ -30,8 +30,8 @@ HALF = SIZE // 2 + 12_345
 async def copied(source: FakeRegistry, *destinations: FakeRegistry) -> Report:
     """Copy an image with the large blob to all destinations; judge every one that is said to have it."""
     digest = source.image("a/app", "v1", [BLOB])
-    places = [f"{each.host}/a/app" for each in destinations]
-    report = await run(configured({f"{source.host}/a/app:v1": places}, source, *destinations))
+    targets = [f"{each.host}/a/app" for each in destinations]
+    report = await run(configured({f"{source.host}/a/app:v1": targets}, source, *destinations))
     for each in destinations:
         if outcomes(report)[f"{each.host}/a/app:v1"] == "copied":
             assert each.digest("a/app", "v1") == digest
@@ -161,8 +161,8 @@ async def test_a_registry_that_claims_bytes_it_was_not_sent_is_not_believed(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.hang_up_reading(0), times=1))
-    told = actions.change(lambda reply: reply.set("Range", f"0-{SIZE + 5}"))
-    fake_destination.rules.append(Fault("upload-status", told))
+    claimed = actions.change(lambda reply: reply.set("Range", f"0-{SIZE + 5}"))
+    fake_destination.rules.append(Fault("upload-status", claimed))
     assert errors(await copied(fake_source, fake_destination)) == {}
     assert (starts(fake_destination), sent(fake_destination)) == (2, SIZE)
 
@@ -197,14 +197,14 @@ async def test_a_session_that_says_it_has_nothing_starts_anew(fake_source: FakeR
 
 
 @pytest.mark.parametrize(
-    ("habits", "told"), [(Quirks(), 99_999), (Quirks(refuse_chunks=416), None), (Quirks(refuse_chunks=400), None)]
+    ("habits", "received"), [(Quirks(), 99_999), (Quirks(refuse_chunks=416), None), (Quirks(refuse_chunks=400), None)]
 )
 async def test_where_nothing_can_go_on_it_starts_anew_and_is_not_asked_again(
-    fake_source: FakeRegistry, habits: Quirks, told: int | None
+    fake_source: FakeRegistry, habits: Quirks, received: int | None
 ) -> None:
     with FakeRegistry(habits) as destination:
-        if told is not None:
-            destination.rules.append(Fault("upload-status", actions.with_header("Range", f"0-{told}")))
+        if received is not None:
+            destination.rules.append(Fault("upload-status", actions.with_header("Range", f"0-{received}")))
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1))
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1, skip=2))
         assert errors(await copied(fake_source, destination)) == {}
@@ -250,7 +250,9 @@ async def test_a_destinations_token_that_ends_is_renewed(fake_source: FakeRegist
         assert len([entry for entry in destination.log.entries("upload-start") if entry.status == 202]) == 2
 
 
-async def test_a_stream_that_is_never_authorized_is_an_error(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_stream_that_is_never_authorized_is_an_error(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.refuse(401, "UNAUTHORIZED")))
     report = await copied(fake_source, fake_destination)
     assert "check the username and password" in next(iter(errors(report).values()))
@@ -340,7 +342,7 @@ async def test_a_destination_that_goes_down_does_not_hold_the_others_up(fake_sou
 async def copied_leaving(source: FakeRegistry, *destinations: FakeRegistry) -> Report:
     """Copy as `copied` does, where the registry itself has left a session behind."""
     digest = source.image("a/app", "v1", [BLOB])
-    places = [f"{each.host}/a/app" for each in destinations]
-    report = await run(configured({f"{source.host}/a/app:v1": places}, source, *destinations))
+    targets = [f"{each.host}/a/app" for each in destinations]
+    report = await run(configured({f"{source.host}/a/app:v1": targets}, source, *destinations))
     assert destinations[0].digest("a/app", "v1") == digest
     return report

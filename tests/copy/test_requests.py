@@ -43,8 +43,8 @@ async def test_an_up_to_date_run_between_real_registries(
 ) -> None:
     for number in range(5):
         push_nested_index(source_registry.host, repository, f"v{number}")
-    places = [f"{destination_registry.host}/{repository}", f"{destination_registry.host}/{repository}/two"]
-    text = configured({f"{source_registry.host}/{repository}": places}, source_registry, destination_registry)
+    targets = [f"{destination_registry.host}/{repository}", f"{destination_registry.host}/{repository}/two"]
+    text = configured({f"{source_registry.host}/{repository}": targets}, source_registry, destination_registry)
     assert errors(await run(text)) == {}
     source_registry.clear_log()
     destination_registry.clear_log()

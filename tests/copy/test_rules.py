@@ -160,7 +160,9 @@ async def test_a_repository_without_tags_has_nothing_to_do(
     assert (report.images, report.status) == ([], "completed")
 
 
-async def test_a_tag_that_moved_at_the_source_moves_at_the_destination(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_tag_that_moved_at_the_source_moves_at_the_destination(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     images = {f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}
     text = configured(images, fake_source, fake_destination)
     for content in (b"first", b"second"):

@@ -152,8 +152,8 @@ async def test_chunks_are_as_large_as_the_registry_wants_them(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, most: int, least: int, expected: list[int]
 ) -> None:
     fake_destination.habits.least_chunk = least
-    told = actions.with_header("OCI-Chunk-Max-Length", str(most))
-    fake_destination.rules.append(Fault("upload-start", told))
+    limit = actions.with_header("OCI-Chunk-Max-Length", str(most))
+    fake_destination.rules.append(Fault("upload-start", limit))
     await copied(fake_source, fake_destination, LARGE[:1])
     assert lengths(fake_destination.log.entries("upload-patch")) == expected
 
