@@ -13,10 +13,8 @@ from imageferry.concurrency import until_stopped
 from imageferry.report.outcomes import Report, Status
 from imageferry.text import describe_exception, format_count
 from orchestration.artifacts.run_tags import registry_tags
-from orchestration.open_run import bind_engine
 from orchestration.run_context import RunContext
 from orchestration.server.recorder import drain, end_flow_run
-from tasks.copy_blob import move_blob
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,7 +39,13 @@ async def run_recorded(
     request: Request, engine: Engine, stop: asyncio.Event, progress: LiveProgress | LineProgress
 ) -> RunResult:
     """Run the flow, and whatever becomes of Prefect's server, copy every image."""
-    run = bind_engine(engine, stop, move_blob)
+    run = RunContext(engine, stop)
+    with run:
+        return await _run_entered(request, run, progress)
+
+
+async def _run_entered(request: Request, run: RunContext, progress: LiveProgress | LineProgress) -> RunResult:
+    engine, stop = run.engine, run.stop
     async with run.monitor.monitoring():
         identity = await _flow(request, run)
         if not stop.is_set():

@@ -21,6 +21,7 @@ from cli.signals import SignalStop
 from cli.terminal import summary
 from cli.terminal.progress import LineProgress, LiveProgress, format_line, progress_for
 from imageferry.concurrency import until_stopped
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.runner import LocalRunner
 from imageferry.model import Configuration
@@ -139,7 +140,8 @@ class CommandRun:
 
     async def _main(self) -> None:
         stop = self._stopping.event()
-        async with Engine(self._configuration, self._request.options) as engine:
+        mover = None if self._wait is None else _move_as_task
+        async with Engine(self._configuration, self._request.options, mover=mover) as engine:
             engine.outcomes.listeners.append(_log)
             self._progress.watch(engine.outcomes)
             left = await (self._alone(engine, stop) if self._wait is None else self._recorded(engine, stop))
@@ -148,7 +150,6 @@ class CommandRun:
     async def _alone(self, engine: Engine, stop: asyncio.Event) -> RunResult:
         """Let the engine do it all."""
         runner = LocalRunner(engine)
-        engine.deliveries.move = runner.move
         stopped = await until_stopped(stop, runner.run(self._configuration.rules))
         return RunResult(self._ended(engine, stopped=stopped))
 
@@ -171,6 +172,13 @@ class CommandRun:
         # Nothing, where all was reached: what is left out of a report would pass for copied.
         engine.give_up_rest(self._configuration.rules)
         return engine.outcomes.report(Status.CANCELLED if stopped else None)
+
+
+async def _move_as_task(move: BlobMove) -> None:
+    """Move a blob as Prefect records it; nothing moves before prefect is imported."""
+    from tasks.copy_blob import move_blob  # noqa: PLC0415 - it imports prefect
+
+    await move_blob(move)
 
 
 class _StoppedEarly(Exception):

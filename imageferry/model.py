@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from imageferry.errors import ImageferryError
 from imageferry.reference import DOCKER_HUB, Reference
 from imageferry.registry_key import lookup_keys
 from imageferry.selection import PlatformFilter, TagPattern
+
+
+class RuleNotFound(ImageferryError):
+    """A configuration has no such rule, or the rule no such image."""
 
 
 class RegistryAccess(BaseModel):
@@ -114,6 +120,16 @@ class Configuration:
     rules: tuple[Rule, ...]
     registries: dict[str, RegistrySettings] = field(default_factory=dict)
 
+    def only(self, rule_name: str, images: Sequence[str] | None = None) -> Configuration:
+        """Return the configuration with one of its rules alone, and of that rule these tags and digests; None: all.
+
+        Raises ``RuleNotFound``.
+        """
+        rule = next((rule for rule in self.rules if rule.name == rule_name), None)
+        if rule is None:
+            raise RuleNotFound(f"the configuration has no rule {rule_name}: expected a source as it is written there")
+        return replace(self, rules=(rule if images is None else _select_images(rule, images),))
+
     def settings_of(self, registry: str) -> RegistrySettings:
         """Return the settings of a registry: each key from its own entry, else that of ``*``, else the default."""
         entries = (self.registries.get(registry), self.registries.get(ANY_REGISTRY), BUILT_IN_LIMITS.get(registry))
@@ -129,3 +145,33 @@ class Configuration:
             if key in self.access:
                 return self.access[key]
         return None
+
+
+def _select_images(rule: Rule, images: Sequence[str]) -> Rule:
+    """Return the rule with these of its images alone. Raises ``RuleNotFound`` for one that it does not copy."""
+    wanted = tuple(dict.fromkeys(images))
+    known = {item.tag or item.target: number for number, item in enumerate(rule.source.items)}
+    if not known:
+        return replace(rule, source=Source(rule.source.repository, _select_tags(rule.source, wanted)))
+    if unknown := [image for image in wanted if image not in known]:
+        raise RuleNotFound(f"rule {rule.name} does not copy {unknown[0]}")
+    numbers = [known[image] for image in wanted]
+    source = Source(rule.source.repository, tuple(rule.source.items[number] for number in numbers))
+    return replace(
+        rule, source=source, destinations=tuple(_select_targets(each, numbers) for each in rule.destinations)
+    )
+
+
+def _select_tags(source: Source, tags: tuple[str, ...]) -> tuple[Reference, ...]:
+    """Return the references of tags of a source that names none: all must match its pattern, if it has one."""
+    selected = set(source.pattern.select(tags)) if source.pattern else set(tags)
+    if other := [tag for tag in tags if tag not in selected]:
+        raise RuleNotFound(f"the tag {other[0]} is none that the rule selects")
+    return tuple(source.repository.at(tag) for tag in tags)
+
+
+def _select_targets(destination: Destination, numbers: list[int]) -> Destination:
+    """Return the destination with the targets of these of the source's items, where it has targets."""
+    if not destination.targets:
+        return destination
+    return replace(destination, targets=tuple(destination.targets[number] for number in numbers))

@@ -12,8 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext
 
 from imageferry.concurrency import until_stopped
-from imageferry.copy.batches import narrowed
-from imageferry.copy.blobs import BlobMover
+from imageferry.copy.blob_move import BlobMover
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter
@@ -46,7 +45,7 @@ class RunRequest:
 async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunContext]:
     """Open a run for the request, enter it, and close it at the end.
 
-    Raises ``ConfigurationError`` for a configuration that cannot be used, ``SettingsError``, and ``BatchError`` where
+    Raises ``ConfigurationError`` for a configuration that cannot be used, ``SettingsError``, and ``RuleNotFound`` where
     it has no such rule or image.
     """
     drop_known_tracebacks()
@@ -58,9 +57,9 @@ async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunCo
     )
     configuration = await read_configuration(request.config)
     if request.rule is not None:
-        configuration = narrowed(configuration, request.rule, request.images)
-    async with Engine(configuration, options) as engine:
-        run = bind_engine(engine, asyncio.Event(), mover)
+        configuration = configuration.only(request.rule, request.images)
+    async with Engine(configuration, options, mover=mover) as engine:
+        run = RunContext(engine)
         # The client of the flow run, which Prefect has opened before.
         run.monitor.guard(get_client())
         async with run.monitor.monitoring():
@@ -82,12 +81,6 @@ async def join_run(run: RunContext) -> AsyncIterator[RunContext]:
     with run, TagsContext(current_tags=set()):
         async with show_progress(run):
             yield run
-
-
-def bind_engine(engine: Engine, stop: asyncio.Event, mover: BlobMover) -> RunContext:
-    """Return the run of this engine, with its blobs moved as tasks."""
-    engine.deliveries.move = mover
-    return RunContext(engine, stop)
 
 
 def is_root_run() -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.runner import LocalRunner
@@ -29,6 +30,8 @@ class RunContext:
     monitor: ServerMonitor = field(default_factory=ServerMonitor)
     # The jobs of each rule that has work, by tag (digest where there is no tag).
     work: dict[str, dict[str, CopyJob]] = field(default_factory=dict)
+    # The blobs that are being moved in task runs, by digest.
+    moves: dict[str, BlobMove] = field(default_factory=dict)
     flow_run_id: str | None = None
     shows_progress: bool = False
     failures_logged: int = 0

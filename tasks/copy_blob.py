@@ -5,11 +5,8 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from imageferry.copy.blob_move import BlobMove, as_permanent, move_with_retries
 from imageferry.copy.errors import DeliveryError
-from imageferry.copy.runner import as_permanent
-from imageferry.reference import Reference
-from imageferry.registry import Descriptor, Repository
-from imageferry.text import format_size, short_digest
 from orchestration.retries import DELAYS, JITTER, is_transient, with_retries
 from orchestration.run_context import run_context
 from orchestration.settings import settings
@@ -25,38 +22,34 @@ from orchestration.step import as_engine_error, run_tracked
     retry_jitter_factor=JITTER,
     retry_condition_fn=is_transient,
 )
-async def copy_blob(label: str, digest: str, size: int, source: str, destinations: list[str]) -> int:
-    """Read a blob from one repository and upload it to others that lack it.
+async def copy_blob(label: str, digest: str) -> None:
+    """Make one attempt at moving the blob ``digest``, which the run has under ``moves``.
 
-    ``label`` is what a person sees of it; ``size`` is in bytes, -1 where the manifest does not say it; repositories
-    are ``host/path``. Return the size. Raises ``DeliveryError``.
+    ``label`` is what a person sees of it. Raises ``DeliveryError``.
     """
-    engine = run_context().engine
-    places = [await engine.destination(Reference.parse(place)) for place in destinations]
-    await as_engine_error(
-        engine.transfer(Descriptor("", digest, size), await engine.source(Reference.parse(source)), places)
-    )
-    return size
+    await as_engine_error(run_context().moves[digest].run())
 
 
-async def move_blob(blob: Descriptor, source: Repository, destinations: list[Repository]) -> None:
-    """Move a blob, as a task run of its own where it is large enough: what the engine is given to move blobs with."""
+async def move_blob(move: BlobMove) -> None:
+    """Move a blob, in a task run of its own where it is large enough: the mover of an engine that Prefect records.
+
+    Raises ``DeliveryError``.
+    """
     run = run_context()
-    if 0 <= blob.size < settings().blob_task_size:
+    retries, digest = run.engine.options.retries, move.blob.digest
+    if 0 <= move.blob.size < settings().blob_task_size:
         if run.monitor.lost:
-            await run.runner.move(blob, source, destinations)
+            await move_with_retries(move, retries)
             return
-        # Its image's task is the one that is tried again.
-        await run.engine.transfer(blob, source, destinations)
+        # The task of its image tries again.
+        await move.run()
         return
-    attempt = with_retries(copy_blob, run.engine.options.retries)
-    label = f"{short_digest(blob.digest)} {format_size(blob.size) if blob.size >= 0 else ''}".rstrip()
-    places = [place.name for place in destinations]
+    attempt = with_retries(copy_blob, retries)
+    # The engine moves a blob once at a time, so its digest is free.
+    run.moves[digest] = move
     try:
-        await run_tracked(
-            run,
-            lambda: attempt(label, blob.digest, blob.size, source.name, places),
-            lambda: run.runner.move(blob, source, destinations),
-        )
+        await run_tracked(run, lambda: attempt(move.label, digest), lambda: move_with_retries(move, retries))
     except DeliveryError as error:
-        raise as_permanent(blob, error) from None
+        raise as_permanent(move, error) from None
+    finally:
+        del run.moves[digest]

@@ -1,202 +1,239 @@
-"""Every blob to every destination, each byte once: what is there already, what can be mounted, what must move."""
+"""Every blob to every destination, each byte once: found there, mounted there, or moved there."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from imageferry.copy.blob_move import BlobMove, BlobMover
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.known_contents import KnownContents
-from imageferry.copy.transfer import WHOLE_LIMIT, Sessions
+from imageferry.copy.transfer import SMALL_BLOB_LIMIT, BlobTransfer, Sessions
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
+from imageferry.registry.limits.registry_limits import RunLimits
 from imageferry.report.outcomes import Outcomes
-
-#: Moves a blob's bytes from a repository to some others; raises ``DeliveryError``.
-BlobMover = Callable[[Descriptor, Repository, list[Repository]], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class _PendingBlob:
-    """Who waits for one blob. The one who holds the lock serves all who wait at that moment."""
+    """Those that wait for one blob. The task that holds the lock serves all that wait at that moment.
+
+    Repositories are keyed by their names.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: dict[str, Repository] = field(default_factory=dict)
     failures: dict[str, ImageferryError] = field(default_factory=dict)
-    #: For each place, the source from which it was served last.
+    # The name of the source from which each destination was served last.
     served_from: dict[str, str] = field(default_factory=dict)
-    #: The places to which it moved, until the first image that asked has counted its bytes.
+    # The destinations to which it was moved, until the first image that asked has counted its bytes.
     moved: set[str] = field(default_factory=set)
     askers: int = 0
+
+    def ask(self, destinations: Iterable[Repository]) -> None:
+        """Add destinations to those that wait; an earlier error of theirs no longer counts."""
+        for destination in destinations:
+            self.waiting[destination.name] = destination
+            self.failures.pop(destination.name, None)
+
+    def is_unserved(self, destination: Repository, source: Repository) -> bool:
+        """Return whether a destination without the blob should be served from ``source``.
+
+        It has no error if the task that served it was cancelled; and what another image's source lacked, this one's
+        may have.
+        """
+        return destination.name not in self.failures or self.served_from.get(destination.name) != source.name
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """The destinations that are served together.
+
+    The blob moves to those that are ``lacking`` it; ``later`` ones try to mount it from a neighbour among them first.
+    """
+
+    lacking: tuple[Repository, ...] = ()
+    later: tuple[Repository, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of one blob for one image: errors by the repository's name, and the repositories it was sent to."""
+    """What became of one blob for one image: errors by repository name, and the repositories it was sent to."""
 
     failures: dict[str, ImageferryError]
     sent_to: set[str]
 
 
 class BlobDistributor:
-    """Brings blobs to repositories. ``move`` does the moving; ``proc`` moves are under way at the same time.
+    """Brings blobs to repositories. ``proc`` blobs are moved at the same time, by ``mover``.
 
-    One blob is dealt with by one task at a time, so that two tags which share it do not move it twice, and those that
-    ask at the same moment for several destinations are served by one read.
+    One blob is served by one task at a time, so that two tags which share it do not move it twice, and destinations
+    that ask at the same moment are fed by one read.
     """
 
-    def __init__(self, holdings: KnownContents, outcomes: Outcomes, move: BlobMover, proc: int) -> None:
-        self.move = move
-        self.sessions: Sessions = {}
-        self._holdings = holdings
+    def __init__(
+        self, known: KnownContents, outcomes: Outcomes, limits: RunLimits, mover: BlobMover, proc: int
+    ) -> None:
+        self._known = known
         self._outcomes = outcomes
+        self._limits = limits
+        self._mover = mover
         self._slots = asyncio.Semaphore(proc)
-        self._demands: defaultdict[str, _PendingBlob] = defaultdict(_PendingBlob)
+        self._sessions: Sessions = {}
+        self._pending: defaultdict[str, _PendingBlob] = defaultdict(_PendingBlob)
 
-    async def drop_sessions(self) -> None:
+    async def aclose(self) -> None:
         """Cancel the upload sessions that refused mounts have left and no blob has used."""
-        sessions = list(self.sessions.values())
-        self.sessions.clear()
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
         await asyncio.gather(*(session.cancel() for session in sessions))
 
-    async def deliver(self, blob: Descriptor, source: Repository, destinations: Iterable[Repository]) -> DeliveryResult:
-        """See that every destination has the blob."""
-        lacking = [place for place in destinations if not self._holdings.has_blob(place, blob.digest)]
+    async def ensure_blob(
+        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository]
+    ) -> DeliveryResult:
+        """Make sure that every destination has the blob. Never raises for a registry: see ``DeliveryResult``."""
+        lacking = self._without(blob, destinations)
         if not lacking:
             return DeliveryResult({}, set())
-        demand = self._demands[blob.digest]
-        demand.askers += 1
+        pending = self._pending[blob.digest]
+        pending.askers += 1
         try:
-            for place in lacking:
-                demand.waiting[place.name] = place
-                demand.failures.pop(place.name, None)
-            async with demand.lock:
-                for place in lacking:
-                    if self._is_unserved(place, blob, source, demand):
-                        demand.waiting[place.name] = place
-                        demand.failures.pop(place.name, None)
-                if any(place.name in demand.waiting for place in lacking):
-                    await self._serve(blob, source, demand)
-            names = {place.name for place in lacking}
-            moved = demand.moved & names
-            demand.moved -= names
-            return DeliveryResult({name: demand.failures[name] for name in names if name in demand.failures}, moved)
+            pending.ask(lacking)
+            async with pending.lock:
+                pending.ask(each for each in self._without(blob, lacking) if pending.is_unserved(each, source))
+                if any(each.name in pending.waiting for each in lacking):
+                    await self._serve_waiting(blob, source, pending)
+            names = {each.name for each in lacking}
+            sent_to = pending.moved & names
+            pending.moved -= names
+            failures = {name: pending.failures[name] for name in names if name in pending.failures}
+            return DeliveryResult(failures, sent_to)
         finally:
-            demand.askers -= 1
-            if not demand.askers:
-                self._demands.pop(blob.digest, None)
+            pending.askers -= 1
+            if not pending.askers:
+                self._pending.pop(blob.digest, None)
 
-    def _is_unserved(self, place: Repository, blob: Descriptor, source: Repository, demand: _PendingBlob) -> bool:
-        """Whether a place has neither the blob nor an error of its own.
+    def _without(self, blob: Descriptor, destinations: Iterable[Repository]) -> list[Repository]:
+        return [each for each in destinations if not self._known.has_blob(each, blob.digest)]
 
-        Who served it may have been cancelled; and what another image's source could not give, this one's may.
+    async def _serve_waiting(self, blob: Descriptor, source: Repository, pending: _PendingBlob) -> None:
+        """Serve all that wait: look at each destination first, then move the blob once to those that lack it.
+
+        Destinations that ask while the move waits for its slot are served by the same read.
         """
-        if self._holdings.has_blob(place, blob.digest):
-            return False
-        return place.name not in demand.failures or demand.served_from.get(place.name) != source.name
-
-    async def _serve(self, blob: Descriptor, source: Repository, demand: _PendingBlob) -> None:
-        """Serve all who wait: a look at each place first, then one move for those that lack the blob.
-
-        Who asks while the move waits for its turn is served by the same read.
-        """
-        lacking: list[Repository] = []
-        later: list[Repository] = []
-        await self._look(blob, source, demand, lacking, later)
-        async with self._slots if lacking else contextlib.nullcontext():
-            await self._look(blob, source, demand, lacking, later)
-            await self._move(blob, source, lacking, demand)
-        if later:
-            # Their registry has the blob now, to be mounted from; where it has not, each is brought its own.
-            lacking = await self._lacking(blob, source, later, demand)
+        found = _Round()
+        while pending.waiting and not found.lacking:
+            found = await self._collect_waiting(blob, source, pending, found)
+        async with self._slots if found.lacking else contextlib.nullcontext():
+            found = await self._collect_waiting(blob, source, pending, found)
+            await self._move(blob, source, found.lacking, pending)
+        if found.later:
+            # Their registry has the blob now, to be mounted; where it has not, each gets it by a move of its own.
+            lacking = await self._filter_missing(blob, source, found.later, pending)
             async with self._slots if lacking else contextlib.nullcontext():
-                await self._move(blob, source, lacking, demand)
+                await self._move(blob, source, lacking, pending)
 
-    async def _look(
-        self,
-        blob: Descriptor,
-        source: Repository,
-        demand: _PendingBlob,
-        lacking: list[Repository],
-        later: list[Repository],
-    ) -> None:
-        """Take in those who wait: add to ``lacking`` those to which the blob must move, to ``later`` their neighbours.
+    async def _collect_waiting(
+        self, blob: Descriptor, source: Repository, pending: _PendingBlob, before: _Round
+    ) -> _Round:
+        """Return the round ``before`` with those that wait added to it; nobody waits then.
 
-        One place a registry is enough: its neighbours mount from it once it has the blob.
+        One destination a registry gets the blob moved: its neighbours mount it from there later.
         """
         # To mount or upload a blob again where it has just arrived would disturb those who read it there:
         # docker/distribution 2.8 rewrites the link that a manifest's check is reading.
-        taken = {place.name for place in (*lacking, *later)}
-        places = [
-            place
-            for place in demand.waiting.values()
-            if place.name not in taken and not self._holdings.has_blob(place, blob.digest)
-        ]
-        demand.served_from |= dict.fromkeys(demand.waiting, source.name)
-        demand.waiting.clear()
-        registries = {place.registry for place in lacking}
-        first = []
-        for place in places:
-            if place.registry in registries:
-                later.append(place)
+        collected = {each.name for each in (*before.lacking, *before.later)}
+        added = [each for each in self._without(blob, pending.waiting.values()) if each.name not in collected]
+        pending.served_from |= dict.fromkeys(pending.waiting, source.name)
+        pending.waiting.clear()
+        registries = {each.registry for each in before.lacking}
+        first, later = [], []
+        for destination in added:
+            if destination.registry in registries:
+                later.append(destination)
             else:
-                first.append(place)
-                # At the source's own registry each place mounts from the source.
-                registries |= {place.registry} - {source.registry}
-        lacking += await self._lacking(blob, source, first, demand)
+                first.append(destination)
+                # At the source's own registry each destination mounts from the source.
+                registries |= {destination.registry} - {source.registry}
+        lacking = await self._filter_missing(blob, source, first, pending)
+        return _Round((*before.lacking, *lacking), (*before.later, *later))
 
-    async def _lacking(
-        self, blob: Descriptor, source: Repository, places: list[Repository], demand: _PendingBlob
+    async def _filter_missing(
+        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository], pending: _PendingBlob
     ) -> list[Repository]:
-        """Give the places to which the blob must move; the others have it, have mounted it, or have failed."""
+        """Return the destinations to which the blob must be moved; the others have or mount it, or have failed."""
 
-        async def lacks(place: Repository) -> bool:
+        async def find(destination: Repository) -> bool:
             try:
-                there = await self._is_there(blob, source, place)
+                found = await self._find_or_mount(blob, source, destination)
             except ImageferryError as error:
-                demand.failures[place.name] = error
-                return False
-            if there:
-                self._holdings.add_blob(place, blob.digest)
-            return not there
+                pending.failures[destination.name] = error
+                return True
+            if found:
+                self._known.add_blob(destination, blob.digest)
+            return found
 
-        answers = await asyncio.gather(*map(lacks, places))
-        return [place for place, lack in zip(places, answers, strict=True) if lack]
+        candidates = list(destinations)
+        answers = await asyncio.gather(*map(find, candidates))
+        return [each for each, found in zip(candidates, answers, strict=True) if not found]
 
-    async def _move(self, blob: Descriptor, source: Repository, places: list[Repository], demand: _PendingBlob) -> None:
-        if not places:
-            return
-        try:
-            await self.move(blob, source, places)
-        except DeliveryError as error:
-            demand.failures |= error.failures
-        for place in places:
-            if place.name not in demand.failures:
-                self._outcomes.totals.blobs_copied += 1
-                self._holdings.add_blob(place, blob.digest)
-                demand.moved.add(place.name)
-
-    async def _is_there(self, blob: Descriptor, source: Repository, place: Repository) -> bool:
-        """Whether the place has the blob, or got it without moving it."""
+    async def _find_or_mount(self, blob: Descriptor, source: Repository, destination: Repository) -> bool:
+        """Mount the blob where a neighbour has it, else look it up; return whether the destination has it now."""
         totals, digest = self._outcomes.totals, blob.digest
-        neighbour = source.repository if place.registry == source.registry else None
-        neighbour = neighbour or self._holdings.elsewhere(place, digest)
-        if neighbour is not None and neighbour != place.repository:
-            session = await place.uploads.mount(digest, neighbour)
+        neighbour = source.repository if destination.registry == source.registry else None
+        neighbour = neighbour or self._known.mountable_from(destination, digest)
+        if neighbour is not None and neighbour != destination.repository:
+            session = await destination.uploads.mount(digest, neighbour)
             if session is None:
                 totals.blobs_mounted += 1
                 return True
-            self.sessions[place.name, digest] = session
+            self._sessions[destination.name, digest] = session
             return False
-        if self._holdings.is_known_empty(place) and 0 <= blob.size <= WHOLE_LIMIT:
-            # To send it takes no longer than to ask for it.
+        if self._known.is_known_empty(destination) and 0 <= blob.size <= SMALL_BLOB_LIMIT:
+            # To send it takes no longer than to look it up.
             return False
-        if await place.blobs.exists(digest):
-            self._holdings.remove_empty(place)
+        if await destination.blobs.exists(digest):
+            self._known.remove_empty(destination)
             totals.blobs_present += 1
             return True
-        self._holdings.add_miss(place)
+        self._known.note_absent(destination)
         return False
+
+    async def _move(
+        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository], pending: _PendingBlob
+    ) -> None:
+        move = BlobMove(blob, source, list(destinations), self._transfer)
+        if not move.destinations:
+            return
+        try:
+            await self._mover(move)
+        except DeliveryError as error:
+            pending.failures |= error.failures
+        pending.moved |= {each.name for each in move.destinations} - pending.failures.keys()
+
+    async def _transfer(self, move: BlobMove) -> None:
+        """Make one attempt at a move, and record where the blob has arrived. Raises ``DeliveryError``.
+
+        A source is read once: what a later rule needs elsewhere comes from a repository that the blob was moved to.
+        """
+        digest = move.blob.digest
+        lacking = self._without(move.blob, move.destinations)
+        if not lacking:
+            return
+        sources = [*self._known.replicas(digest), move.source]
+        try:
+            async with self._limits.blob(each.registry for each in (sources[0], *lacking)):
+                await BlobTransfer(move.blob, sources, self._outcomes, self._sessions).run(lacking)
+        except DeliveryError as error:
+            self._record_arrival(move.blob, [each for each in lacking if each.name not in error.failures])
+            raise
+        self._record_arrival(move.blob, lacking)
+
+    def _record_arrival(self, blob: Descriptor, destinations: list[Repository]) -> None:
+        self._outcomes.totals.blobs_copied += len(destinations)
+        for destination in destinations:
+            self._known.add_blob(destination, blob.digest, moved=True)

@@ -1,4 +1,4 @@
-"""What a copy ends with when it did not arrive everywhere."""
+"""What a copy raises when it did not arrive everywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DeliveryError(ImageferryError):
 
 
 class BlobFailed(ImageferryError):
-    """A blob could not be brought to a destination, and what may be tried again has been tried."""
+    """A blob could not be brought to a destination, and its retries are used up."""
 
 
 class Interrupted(ImageferryError):

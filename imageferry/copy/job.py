@@ -10,7 +10,10 @@ from imageferry.selection import PlatformFilter
 
 @dataclass(slots=True)
 class CopyJob:
-    """One image to copy: its source, and the destinations that lack it. ``finished`` are those that are done."""
+    """One image to copy: its source, and the destinations that lack it.
+
+    ``finished`` are the destinations whose outcome is known.
+    """
 
     source: Reference
     destinations: tuple[Reference, ...]
@@ -29,5 +32,5 @@ class CopyJob:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every destination is done, well or badly."""
+        """Whether the outcome is known at every destination, copied or failed."""
         return self.finished.issuperset(self.destinations)

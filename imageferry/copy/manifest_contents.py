@@ -1,4 +1,4 @@
-"""What a manifest names: other manifests and blobs, checked before anything is asked for by it."""
+"""What a manifest names: other manifests and blobs, checked before any of them is requested."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from imageferry.registry.errors import DigestMismatch, InvalidResponse
 from imageferry.registry.manifest import DOCKER_MANIFEST, INDEX_TYPES, OCI_ARTIFACT, OCI_MANIFEST, SCHEMA1_TYPES
 from imageferry.text import shorten_repr
 
-#: Indexes within indexes, and entries of one manifest: more are an attack rather than an image.
+# Indexes within indexes, and entries of one manifest: more are an attack rather than an image.
 DEPTH_LIMIT = 8
 ENTRIES_LIMIT = 10_000
 
-#: Manifests of one image: indexes of indexes could name others without end.
+# Manifests of one image: indexes of indexes could name others without end.
 MANIFESTS_LIMIT = 20_000
 
-#: The largest blob, in bytes: 1 TiB, beyond what any registry takes.
+# The largest blob, in bytes: 1 TiB, beyond what any registry takes.
 BLOB_LIMIT = 1 << 40
 
 MANIFEST_TYPES = INDEX_TYPES | SCHEMA1_TYPES | {OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT}
 
 
 def children(index: Manifest, depth: int) -> list[dict[str, Any]]:
-    """Give the entries of an index as they are written, each with a digest and a size that hold water.
+    """Return the entries of an index as they are written, each with a valid digest and size.
 
-    Raises ``BadAnswer`` for an index that is none, one too deep in others, and one with too many entries.
+    ``depth`` is in how many indexes it is nested. Raises ``InvalidResponse`` for a document that is no index, one
+    nested too deep, and one with too many entries.
     """
     if depth >= DEPTH_LIMIT:
         raise _bad(index, f"it is {depth} indexes deep")
@@ -40,14 +41,14 @@ def children(index: Manifest, depth: int) -> list[dict[str, Any]]:
 
 
 def blobs(manifest: Manifest) -> list[Descriptor]:
-    """Give the blobs that a manifest names, each once: config and layers, or an artifact's blobs.
+    """Return the blobs that a manifest names, each once: config and layers, or an artifact's blobs.
 
-    Those of ``foreign_layers`` are not among them. Raises ``BadAnswer``.
+    Those of ``foreign_layers`` are not among them. Raises ``InvalidResponse``.
     """
     document = manifest.document
     if manifest.media_type in SCHEMA1_TYPES:
-        # Schema 1 tells no sizes: they are asked for when the blob is read.
-        found = [Descriptor("", _sum(manifest, entry), -1) for entry in _list(manifest, "fsLayers")]
+        # Schema 1 states no sizes: they are asked for when the blob is read.
+        found = [Descriptor("", _blob_sum(manifest, entry), -1) for entry in _list(manifest, "fsLayers")]
     else:
         config = [document["config"]] if document.get("config") is not None else []
         entries = [*config, *_list(manifest, "layers"), *_list(manifest, "blobs")]
@@ -56,9 +57,9 @@ def blobs(manifest: Manifest) -> list[Descriptor]:
 
 
 def foreign_layers(manifest: Manifest) -> list[Descriptor]:
-    """Give the layers that need not be distributed, since they are to be had elsewhere: Windows' base layers.
+    """Return the layers that need not be distributed, since others offer them for download: Windows' base layers.
 
-    (OCI image specification, "Non-Distributable Layers".) Raises ``BadAnswer``.
+    (OCI image specification, "Non-Distributable Layers".) Raises ``InvalidResponse``.
     """
     if manifest.media_type in SCHEMA1_TYPES:
         return []
@@ -67,7 +68,7 @@ def foreign_layers(manifest: Manifest) -> list[Descriptor]:
 
 
 def descriptor(manifest: Manifest, entry: Any) -> Descriptor:
-    """Read one descriptor of a manifest. Raises ``BadAnswer``."""
+    """Return one entry of a manifest as a descriptor. Raises ``InvalidResponse``."""
     if not isinstance(entry, dict):
         raise _bad(manifest, "an entry is not a descriptor")
     size = entry.get("size")
@@ -82,7 +83,7 @@ def descriptor(manifest: Manifest, entry: Any) -> Descriptor:
 
 
 async def read_child(source: Repository, entry: dict[str, Any]) -> Manifest:
-    """Read a manifest that an index names; its size must be what the index says. Raises ``RegistryError``."""
+    """Return a manifest that an index names; its size must be what the index says. Raises ``RegistryError``."""
     child = await source.manifests.get(entry["digest"])
     if len(child.body) != entry["size"]:
         action = f"read manifest {source.name}@{child.digest}"
@@ -92,7 +93,7 @@ async def read_child(source: Repository, entry: dict[str, Any]) -> Manifest:
 
 def _is_foreign(entry: Any) -> bool:
     if not isinstance(entry, dict) or not entry.get("urls"):
-        # One that is to be had nowhere else is copied: without it the manifest would be refused.
+        # One without an address elsewhere is copied: without it the manifest would be refused.
         return False
     media_type = entry.get("mediaType")
     return isinstance(media_type, str) and ("foreign" in media_type or "nondistributable" in media_type)
@@ -107,7 +108,7 @@ def _list(manifest: Manifest, key: str) -> list[Any]:
     return entries
 
 
-def _sum(manifest: Manifest, entry: Any) -> str:
+def _blob_sum(manifest: Manifest, entry: Any) -> str:
     if not isinstance(entry, dict):
         raise _bad(manifest, "an entry of fsLayers is not a mapping with a blobSum")
     return _digest(manifest, entry.get("blobSum"))

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 
 from imageferry.selection import PlatformFilter
 
-#: Blobs in flight at once, and more attempts for a failed tag or blob, where nothing else is said.
+# Blobs that are moved at once, and further attempts at a failed image or blob, unless the user says otherwise.
 DEFAULT_PROC = 5
 DEFAULT_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run does its work: ``proc`` blobs in flight, ``retries`` more attempts for a failed tag or blob.
+    """How a run does its work: ``proc`` blobs are moved at once, ``retries`` more attempts for a failed image or blob.
 
-    ``bandwidth`` is in bytes a second, read from all sources together; None for no limit.
+    ``force`` copies without comparing, ``dry_run`` compares without copying. ``bandwidth`` is in bytes a second, read
+    from all sources together; None for no limit. ``platforms`` holds for the rules that have no filter of their own.
     """
 
     proc: int = DEFAULT_PROC

@@ -1,14 +1,18 @@
-"""What a rule has to do: which of its images are not at their destinations, found with a HEAD a side."""
+"""What the rules have to do: which of their images are not at their destinations, found with a HEAD a side."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from imageferry.concurrency import for_each
+from imageferry.copy.errors import Interrupted
 from imageferry.copy.job import CopyJob
+from imageferry.copy.known_contents import KnownContents
+from imageferry.copy.options import Options
 from imageferry.copy.platforms import filter_platforms
+from imageferry.copy.registries import Registries
+from imageferry.copy.results import Results
 from imageferry.errors import ImageferryError, InvalidReference
 from imageferry.model import Destination, Rule
 from imageferry.reference import Reference, check_tag
@@ -18,133 +22,177 @@ from imageferry.registry.manifest import INDEX_TYPES
 from imageferry.registry.tags import PAGE
 from imageferry.report.outcomes import ImageOutcome, Outcome
 
-if TYPE_CHECKING:
-    from imageferry.copy.engine import Engine
+# Rules that are planned at the same time; the registries' own limits lie below.
+RULES_PLANNED_AT_ONCE = 16
 
-#: Images of one rule that are compared at the same time; the registries' own limits lie below.
+# Images of one rule that are compared at the same time; the registries' own limits lie below.
 IMAGES_COMPARED_AT_ONCE = 32
 
 
-async def plan_rule(engine: Engine, rule: Rule) -> list[CopyJob]:
-    """Compare a rule's images with its destinations; note those that are up to date, skipped or cannot be compared.
+class Planner:
+    """Plans each rule once a run, whoever asks first."""
 
-    Gives what is left to copy. Never raises: a rule that cannot be planned costs itself alone.
-    """
-    planning = _Planning(engine, rule)
-    try:
-        items = await planning.items()
-    except Exception as error:
-        # Whatever it is, the other rules go on.
-        fail_rule(engine, rule, error)
-        return []
-    engine.outcomes.planned += len(items) * len(rule.destinations)
-    await planning.look_up_destinations(len(items))
-    await for_each(items, IMAGES_COMPARED_AT_ONCE, planning.compare)
-    return [planning.found[source] for source, _ in items if source in planning.found]
+    def __init__(self, registries: Registries, results: Results, known: KnownContents, options: Options) -> None:
+        self._registries = registries
+        self._results = results
+        self._known = known
+        self._options = options
+        self._plans: dict[str, asyncio.Task[list[CopyJob]]] = {}
+        self._given_up: set[str] = set()
+
+    async def plan(self, rule: Rule) -> list[CopyJob]:
+        """Compare a rule's images with its destinations; return what is left to copy.
+
+        Images that are up to date, skipped or cannot be compared are recorded. Never raises: a rule that cannot be
+        planned costs itself alone.
+        """
+        if rule.name not in self._plans:
+            self._plans[rule.name] = asyncio.create_task(self._plan(rule))
+        return await asyncio.shield(self._plans[rule.name])
+
+    async def plan_all(self, rules: Iterable[Rule]) -> None:
+        """Plan several rules side by side."""
+
+        async def plan(rule: Rule) -> None:
+            await self.plan(rule)
+
+        await for_each(rules, RULES_PLANNED_AT_ONCE, plan)
+
+    def give_up_rest(self, rules: Iterable[Rule]) -> None:
+        """Record as failed what an interrupted run did not reach: jobs that are not finished, rules without a plan."""
+        for rule in rules:
+            plan = self._plans.get(rule.name)
+            if plan is not None and plan.done() and not plan.cancelled():
+                for job in plan.result():
+                    self._results.give_up(job, Interrupted("interrupted before it was copied"))
+            elif rule.name not in self._given_up:
+                if plan is not None:
+                    plan.cancel()
+                self._given_up.add(rule.name)
+                self._fail(rule, Interrupted("interrupted before its images were compared"))
+
+    async def _plan(self, rule: Rule) -> list[CopyJob]:
+        planning = _RulePlanning(rule, self._registries, self._results, self._known, self._options)
+        try:
+            images = await planning.list_images()
+        except Exception as error:
+            # Whatever it is, the other rules go on.
+            self._fail(rule, error)
+            return []
+        self._results.add_planned(len(images) * len(rule.destinations))
+        await planning.list_destination_tags(len(images))
+        await for_each(images, IMAGES_COMPARED_AT_ONCE, planning.compare)
+        return [planning.jobs[source] for source, _ in images if source in planning.jobs]
+
+    def _fail(self, rule: Rule, error: BaseException) -> None:
+        """Record a rule without a plan as failed, as it is written: the whole of it is to be run again."""
+        self._results.add_planned(len(rule.destinations))
+        for written in rule.written or tuple(str(each.repository) for each in rule.destinations):
+            self._results.fail(rule.name, written, rule.platforms, error)
 
 
-def fail_rule(engine: Engine, rule: Rule, error: BaseException) -> None:
-    """Note a rule that has no plan as failed, as it is written: what is run again is the whole of it."""
-    engine.outcomes.planned += len(rule.destinations)
-    for written in rule.written or tuple(str(place.repository) for place in rule.destinations):
-        engine.note_failure(rule.name, written, rule.platforms, error)
+class _RulePlanning:
+    """One rule that is being planned. ``jobs`` has what there is to copy, by source."""
 
-
-class _Planning:
-    """One rule that is being planned."""
-
-    def __init__(self, engine: Engine, rule: Rule) -> None:
-        self._ferry = engine
+    def __init__(
+        self, rule: Rule, registries: Registries, results: Results, known: KnownContents, options: Options
+    ) -> None:
         self._rule = rule
-        self._platforms = rule.platforms or engine.options.platforms
-        self.found: dict[Reference, CopyJob] = {}
-        #: For a destination, its tags where all of them are known.
+        self._registries = registries
+        self._results = results
+        self._known = known
+        self._options = options
+        self._platforms = rule.platforms or options.platforms
+        self.jobs: dict[Reference, CopyJob] = {}
+        # The tags of a destination, where all of them are known.
         self._tags: dict[str, frozenset[str]] = {}
 
-    async def items(self) -> list[tuple[Reference, list[Reference]]]:
-        """Give each source image with its destinations. Raises ``ImageferryError``."""
+    async def list_images(self) -> list[tuple[Reference, list[Reference]]]:
+        """Return each source image with its destinations. Raises ``ImageferryError``."""
         source = self._rule.source
         if source.items:
             return [
-                (item, [_target(place, item, number) for place in self._rule.destinations])
+                (item, [_reference_at(each, item, number) for each in self._rule.destinations])
                 for number, item in enumerate(source.items)
             ]
-        tags: Iterable[str] = await self._ferry.tags(source.repository)
+        tags: Iterable[str] = await self._registries.tags(source.repository)
         if source.pattern:
             tags = source.pattern.select(tags)
-        items = (source.repository.at(_checked(tag, source.repository)) for tag in tags)
-        return [(item, [_target(place, item, 0) for place in self._rule.destinations]) for item in items]
+        items = (source.repository.at(_check_listed(tag, source.repository)) for tag in tags)
+        return [(item, [_reference_at(each, item, 0) for each in self._rule.destinations]) for item in items]
 
-    async def look_up_destinations(self, images: int) -> None:
-        """List the tags that destinations have, where that costs fewer requests than it spares."""
-        if images > 1 and not self._ferry.options.force:
-            await asyncio.gather(*(self._list(place.repository, images) for place in self._rule.destinations))
+    async def list_destination_tags(self, images: int) -> None:
+        """List the tags that destinations have, where that costs fewer requests than it saves."""
+        if images > 1 and not self._options.force:
+            await asyncio.gather(*(self._list_tags(each.repository, images) for each in self._rule.destinations))
 
-    async def compare(self, item: tuple[Reference, list[Reference]]) -> None:
+    async def compare(self, image: tuple[Reference, list[Reference]]) -> None:
         """Compare one image with each of its destinations."""
-        source, places = item
+        source, destinations = image
         try:
-            lacking = await self._lacking(source, places)
-            if lacking and self._ferry.options.dry_run:
-                await self._announce(source, lacking)
-            elif lacking:
-                self.found[source] = CopyJob(source, tuple(lacking), self._platforms)
+            outdated = await self._filter_outdated(source, destinations)
+            if outdated and self._options.dry_run:
+                await self._report_dry_run(source, outdated)
+            elif outdated:
+                self.jobs[source] = CopyJob(source, tuple(outdated), self._platforms)
         except Exception as error:
             # Whatever it is, the other images go on.
-            for place in places:
-                self._ferry.note_failure(str(source), str(place), self._platforms, error)
+            self._fail(source, destinations, error)
 
-    async def _lacking(self, source: Reference, places: list[Reference]) -> list[Reference]:
-        if self._ferry.options.force:
-            return places
-        looks = await asyncio.gather(*(self._look(source, place) for place in places))
-        comparable = [look for look in looks if look is not None]
+    async def _filter_outdated(self, source: Reference, destinations: list[Reference]) -> list[Reference]:
+        """Return the destinations to copy to; the others are up to date or have failed, and are recorded so."""
+        if self._options.force:
+            return destinations
+        answers = await asyncio.gather(*(self._head_or_fail(source, each) for each in destinations))
+        comparable = [answer for answer in answers if answer is not None]
         if not any(found for _, found in comparable):
-            return [place for place, _ in comparable]
+            return [destination for destination, _ in comparable]
         try:
-            wanted = await self._wanted(source)
+            wanted = await self._find_wanted_digest(source)
         except ImageferryError as error:
-            for place, _ in comparable:
-                self._ferry.note_failure(str(source), str(place), self._platforms, error)
+            self._fail(source, [destination for destination, _ in comparable], error)
             return []
-        lacking = []
-        for place, found in comparable:
+        outdated = []
+        for destination, found in comparable:
             if found is None or wanted is None or found.digest != wanted:
-                lacking.append(place)
+                outdated.append(destination)
             else:
-                outcome = ImageOutcome(
-                    source=str(source), destination=str(place), outcome=Outcome.UP_TO_DATE, digest=wanted
+                self._results.add(
+                    ImageOutcome(
+                        source=str(source), destination=str(destination), outcome=Outcome.UP_TO_DATE, digest=wanted
+                    )
                 )
-                self._ferry.outcomes.add(outcome)
-        return lacking
+        return outdated
 
-    async def _look(self, source: Reference, place: Reference) -> tuple[Reference, Descriptor | None] | None:
-        """Give what a destination has; None, and a failure noted, where it does not say."""
+    async def _head_or_fail(
+        self, source: Reference, destination: Reference
+    ) -> tuple[Reference, Descriptor | None] | None:
+        """Return the destination and what it has; None, with the failure recorded, where that cannot be known."""
         try:
-            return place, await self._describe(place)
+            return destination, await self._head(destination)
         except ImageferryError as error:
-            self._ferry.note_failure(str(source), str(place), self._platforms, error)
+            self._fail(source, [destination], error)
             return None
 
-    async def _wanted(self, source: Reference) -> str | None:
-        """Give the digest that a destination should have; None where it is to be seen when the image is read."""
+    async def _find_wanted_digest(self, source: Reference) -> str | None:
+        """Return the digest that a destination should have; None where only reading the image will show it."""
         if source.digest and not self._platforms:
             return source.digest
-        described = await self._ferry.describe(source)
-        if described is None or described.media_type not in INDEX_TYPES or not self._platforms:
-            return described.digest if described else None
-        repository = await self._ferry.source(source)
-        chosen = await filter_platforms(await repository.manifests.get(described.digest), repository, self._platforms)
-        return chosen.root.digest if chosen.root else None
+        root = await self._registries.head(source)
+        if root is None or root.media_type not in INDEX_TYPES or not self._platforms:
+            return root.digest if root else None
+        repository = await self._registries.source(source)
+        image = await filter_platforms(await repository.manifests.get(root.digest), repository, self._platforms)
+        return image.root.digest if image.root else None
 
-    async def _describe(self, place: Reference) -> Descriptor | None:
-        """Ask what the destination has under this name; None for nothing, or where only the copy will tell."""
-        tags = self._tags.get(place.name)
-        if tags is not None and place.tag is not None and place.tag not in tags:
+    async def _head(self, destination: Reference) -> Descriptor | None:
+        """Return what the destination has under this name; None for nothing, or where only the copy will show it."""
+        tags = self._tags.get(destination.name)
+        if tags is not None and destination.tag is not None and destination.tag not in tags:
             return None
-        repository = await self._ferry.destination(place)
+        repository = await self._registries.destination(destination)
         try:
-            return await repository.manifests.head(place.target)
+            return await repository.manifests.head(destination.target)
         except LoginFailed:
             raise
         except RegistryError as error:
@@ -153,53 +201,56 @@ class _Planning:
                 return None
             raise
 
-    async def _list(self, destination: Reference, images: int) -> None:
+    async def _list_tags(self, destination: Reference, images: int) -> None:
         tags: set[str] = set()
         pages = 0
         try:
-            repository = await self._ferry.destination(destination)
+            repository = await self._registries.destination(destination)
             async for page in repository.tags.pages():
                 tags.update(page)
                 pages += 1
                 if pages >= images and len(page) >= PAGE:
-                    # To go on would cost more than a look at each image.
+                    # To go on would cost more than a HEAD for each image.
                     return
         except NotFound:
-            self._ferry.holdings.add_empty(repository)
+            self._known.add_empty(repository)
         except ImageferryError:
-            # Each image is looked up by itself, and tells what is wrong.
+            # The HEAD of each image reports what is wrong.
             return
         self._tags[destination.name] = frozenset(tags)
 
-    async def _announce(self, source: Reference, places: list[Reference]) -> None:
-        """Say of a dry run what it would do with an image."""
+    async def _report_dry_run(self, source: Reference, destinations: list[Reference]) -> None:
+        """Record what would be done with an image."""
         try:
-            repository = await self._ferry.source(source)
+            repository = await self._registries.source(source)
             root = await repository.manifests.get(source.target) if self._platforms else None
-            chosen = (await filter_platforms(root, repository, self._platforms)).root if root else None
-            described = chosen.descriptor if chosen else await self._ferry.describe(source)
-            if described is None:
+            filtered = (await filter_platforms(root, repository, self._platforms)).root if root else None
+            found = filtered.descriptor if filtered else await self._registries.head(source)
+            if found is None:
                 # Some answer 404 to every HEAD, though GET works.
-                described = (await repository.manifests.get(source.target)).descriptor
+                found = (await repository.manifests.get(source.target)).descriptor
         except ImageferryError as error:
-            for place in places:
-                self._ferry.note_failure(str(source), str(place), self._platforms, error)
+            self._fail(source, destinations, error)
             return
-        outcome = Outcome.SKIPPED if root is not None and chosen is None else Outcome.WOULD_COPY
-        for place in places:
-            self._ferry.outcomes.add(
-                ImageOutcome(source=str(source), destination=str(place), outcome=outcome, digest=described.digest)
+        outcome = Outcome.SKIPPED if root is not None and filtered is None else Outcome.WOULD_COPY
+        for destination in destinations:
+            self._results.add(
+                ImageOutcome(source=str(source), destination=str(destination), outcome=outcome, digest=found.digest)
             )
 
+    def _fail(self, source: Reference, destinations: Iterable[Reference], error: BaseException) -> None:
+        for destination in destinations:
+            self._results.fail(str(source), str(destination), self._platforms, error)
 
-def _target(destination: Destination, source: Reference, number: int) -> Reference:
-    """Give an image's name at a destination: the one that is written there, else the source's tag or digest."""
+
+def _reference_at(destination: Destination, source: Reference, number: int) -> Reference:
+    """Return an image's name at a destination: the ``number``-th that is written there, else the source's own."""
     if destination.targets:
         return destination.repository.at(destination.targets[number])
     return destination.repository.at(source.tag or source.target)
 
 
-def _checked(tag: str, repository: Reference) -> str:
+def _check_listed(tag: str, repository: Reference) -> str:
     try:
         return check_tag(tag)
     except InvalidReference as error:

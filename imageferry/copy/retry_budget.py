@@ -1,24 +1,26 @@
-"""How often something that breaks is begun again: bounded, and counted from zero with each progress."""
+"""How often a transfer that breaks off goes on: a bounded number of times, counted anew with each progress."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 
-#: Seconds before another attempt where the one before brought no byte; doubled with each further one.
-FIRST_PAUSE = 1.0
+from imageferry.copy.retries import FIRST_PAUSE
 
 
 class RetryBudget:
-    """Allows ``breaks`` in a row without a byte between them; ``position`` is the byte at which it began."""
+    """Allows fewer than ``breaks`` breaks in a row without progress. ``position`` is the byte at which it begins."""
 
     def __init__(self, breaks: int, position: int = 0) -> None:
         self._limit = breaks
         self._farthest = position
         self._breaks = 0
 
-    def broke(self, position: int) -> bool:
-        """Note a break at a byte, and say whether to go on. Only what lies beyond all before is progress."""
+    def record_failure(self, position: int) -> bool:
+        """Count a break at byte ``position``; return whether to go on.
+
+        Only a byte beyond all that were reached before is progress.
+        """
         self._breaks = 1 if position > self._farthest else self._breaks + 1
         self._farthest = max(self._farthest, position)
         return self._breaks < self._limit

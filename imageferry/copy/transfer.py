@@ -17,38 +17,39 @@ from imageferry.registry.uploads import Upload
 from imageferry.report.outcomes import Outcomes
 from imageferry.text import short_digest
 
-#: Blobs up to this size (bytes) are held in memory and sent in one request, which can be tried again by itself.
-WHOLE_LIMIT = 512 * 1024
+# Blobs up to this size (bytes) are held in memory and sent in one request, which can be tried again by itself.
+SMALL_BLOB_LIMIT = 512 * 1024
 
+# Upload sessions by the repository's name and the blob's digest.
 Sessions = dict[tuple[str, str], Upload]
 
 
 class BlobTransfer:
-    """Moves one blob, from the first of ``places`` that gives it.
+    """Transfers one blob, from the first of ``sources`` that has it; the last one is the image's own.
 
-    ``sessions`` has the upload sessions that refused mounts have left, and is drained of them.
+    ``sessions`` has the upload sessions that refused mounts have left; those that are used are removed from it.
     """
 
-    def __init__(self, blob: Descriptor, places: Sequence[Repository], outcomes: Outcomes, sessions: Sessions) -> None:
+    def __init__(self, blob: Descriptor, sources: Sequence[Repository], outcomes: Outcomes, sessions: Sessions) -> None:
         self._blob = blob
-        self._places = places
+        self._sources = sources
         self._outcomes = outcomes
         self._sessions = sessions
         self._arrived: list[Repository] = []
         self._failures: dict[str, ImageferryError] = {}
 
-    async def to(self, destinations: Sequence[Repository]) -> None:
+    async def run(self, destinations: Sequence[Repository]) -> None:
         """Read the blob once and upload it to every destination; what breaks off goes on where it broke.
 
-        Raises ``DeliveryError`` that names the destinations which did not get it; an error of the source is one of
-        them all. Nothing is committed unless the bytes hash to the digest.
+        Raises ``DeliveryError`` that names the destinations which did not get it; an error of the source is the error
+        of them all. Nothing is committed unless the bytes hash to the digest.
         """
         try:
             await self._learn_size()
-            if self._blob.size <= WHOLE_LIMIT:
-                await self._whole(destinations)
+            if self._blob.size <= SMALL_BLOB_LIMIT:
+                await self._send_small(destinations)
             else:
-                await self._streamed(destinations)
+                await self._stream(destinations)
         except ImageferryError as error:
             self._failures |= {destination.name: error for destination in destinations}
         finally:
@@ -57,95 +58,106 @@ class BlobTransfer:
             raise DeliveryError(f"blob {self._blob.digest}", self._failures)
 
     async def _learn_size(self) -> None:
-        """Ask for the size where the manifest does not say it (schema 1)."""
+        """Ask for the size where the manifest does not state it (schema 1)."""
         if self._blob.size < 0:
-            source = self._places[-1]
+            source = self._sources[-1]
             size = await source.blobs.size(self._blob.digest)
             if size is None or size < 0:
                 raise NotFound(f"read blob {short_digest(self._blob.digest)} of {source.name}", "it is not there")
             self._blob = replace(self._blob, size=size)
 
-    async def _whole(self, destinations: Sequence[Repository]) -> None:
-        content = b"".join([piece async for piece in self._pieces(BlobReader(self._places, self._blob))])
+    async def _send_small(self, destinations: Sequence[Repository]) -> None:
+        content = b"".join([piece async for piece in self._read(BlobReader(self._sources, self._blob))])
 
         async def send(destination: Repository) -> None:
             try:
-                upload = await self._session(destination)
+                upload = await self._open_session(destination)
                 await upload.put(content)
             except ImageferryError as error:
                 self._failures[destination.name] = error
             else:
-                self._sent(len(content))
+                self._count_sent(len(content))
 
         await asyncio.gather(*map(send, destinations))
 
-    async def _streamed(self, destinations: Sequence[Repository]) -> None:
+    async def _stream(self, destinations: Sequence[Repository]) -> None:
         """Feed all destinations from one reading; those whose upload broke are fed by another, from where they broke.
 
         So none waits for another to recover, and what one of them has got is read there and not at the source again.
         """
-        marks, places = HashCheckpoints(self._blob), {destination.name: destination for destination in destinations}
-        outlets: dict[str, UploadStream] = {}
+        checkpoints = HashCheckpoints(self._blob)
+        by_name = {destination.name: destination for destination in destinations}
+        streams: dict[str, UploadStream] = {}
         try:
-            await self._open(destinations, outlets)
-            while outlets:
-                await self._feed(list(outlets.values()), marks)
-                left = await asyncio.gather(*(self._goes_on(places[name], outlets[name]) for name in outlets))
-                outlets = {
-                    name: outlet for (name, outlet), goes_on in zip(outlets.items(), left, strict=True) if goes_on
+            await self._open_streams(destinations, streams)
+            while streams:
+                await self._feed(list(streams.values()), checkpoints)
+                answers = await asyncio.gather(*(self._needs_more(by_name[name], streams[name]) for name in streams))
+                streams = {
+                    name: stream
+                    for (name, stream), needs_more in zip(streams.items(), answers, strict=True)
+                    if needs_more
                 }
         except ImageferryError as error:
-            for name, outlet in outlets.items():
+            for name, stream in streams.items():
                 # An upload that broke off would have gone on, had the source.
-                own = outlet.error
+                own = stream.error
                 self._failures[name] = own if own is not None and not own.transient else error
         finally:
-            await asyncio.gather(*(outlet.drop() for outlet in outlets.values()))
+            await asyncio.gather(*(stream.abort() for stream in streams.values()))
 
-    async def _feed(self, outlets: Sequence[UploadStream], marks: HashCheckpoints) -> None:
-        """Read from the first byte that an outlet lacks to the end, give each what it lacks, and commit the uploads."""
-        begin = min(outlet.lacks for outlet in outlets)
-        if begin < self._blob.size:
-            reader = BlobReader([*self._arrived, *self._places], self._blob, begin, marks)
-            async with contextlib.aclosing(self._pieces(reader)) as pieces:
-                async for piece in pieces:
-                    active_blobs = [outlet for outlet in outlets if outlet.error is None]
-                    if not active_blobs:
-                        break
-                    for outlet in active_blobs:
-                        await outlet.give(piece, reader.position - len(piece), alone=len(active_blobs) == 1)
-        await asyncio.gather(*(outlet.finish() for outlet in outlets))
+    async def _open_streams(self, destinations: Sequence[Repository], streams: dict[str, UploadStream]) -> None:
+        """Add a stream to ``streams`` for each destination that opens an upload session; the others have failed.
 
-    async def _open(self, destinations: Sequence[Repository], outlets: dict[str, UploadStream]) -> None:
+        Each is added as soon as it is open, so that it is aborted even where opening the next one is cancelled.
+        """
         for destination in destinations:
             try:
-                upload = await self._session(destination)
+                upload = await self._open_session(destination)
             except ImageferryError as error:
                 self._failures[destination.name] = error
             else:
-                outlets[destination.name] = UploadStream(upload, self._blob.size, self._sent)
+                streams[destination.name] = UploadStream(upload, self._blob.size, self._count_sent)
 
-    async def _goes_on(self, destination: Repository, outlet: UploadStream) -> bool:
-        """Whether a destination has to be fed again; no session is left where it has not got the blob."""
-        if outlet.error is None:
+    async def _feed(self, streams: Sequence[UploadStream], checkpoints: HashCheckpoints) -> None:
+        """Read from the first byte that a stream lacks to the end, write to each what it lacks, and close them."""
+        begin = min(stream.next_offset for stream in streams)
+        if begin < self._blob.size:
+            reader = BlobReader([*self._arrived, *self._sources], self._blob, begin, checkpoints)
+            async with contextlib.aclosing(self._read(reader)) as pieces:
+                async for piece in pieces:
+                    active = [stream for stream in streams if stream.error is None]
+                    if not active:
+                        break
+                    for stream in active:
+                        await stream.write(piece, reader.position - len(piece), alone=len(active) == 1)
+        await asyncio.gather(*(stream.close() for stream in streams))
+
+    async def _needs_more(self, destination: Repository, stream: UploadStream) -> bool:
+        """Resume a stream that broke, and return whether it has to be fed again.
+
+        Otherwise the destination has the blob, or has failed and its session is cancelled.
+        """
+        if stream.error is None:
             self._arrived.append(destination)
-        elif await outlet.recover():
+        elif await stream.resume():
             return True
         else:
-            self._failures[destination.name] = outlet.error
-            await outlet.drop()
+            self._failures[destination.name] = stream.error
+            await stream.abort()
         return False
 
-    async def _session(self, destination: Repository) -> Upload:
+    async def _open_session(self, destination: Repository) -> Upload:
         left = self._sessions.pop((destination.name, self._blob.digest), None)
         return left or await destination.uploads.start(self._blob.digest)
 
-    async def _pieces(self, reader: BlobReader) -> AsyncGenerator[bytes, None]:
+    async def _read(self, reader: BlobReader) -> AsyncGenerator[bytes, None]:
+        """Yield the reader's pieces, and count them."""
         async with contextlib.aclosing(reader.pieces()) as pieces:
             async for piece in pieces:
                 self._outcomes.totals.bytes_read += len(piece)
                 self._outcomes.active_blobs[self._blob.digest] = (reader.position, self._blob.size)
                 yield piece
 
-    def _sent(self, count: int) -> None:
+    def _count_sent(self, count: int) -> None:
         self._outcomes.totals.bytes_written += count

@@ -1,4 +1,4 @@
-"""One destination of a blob that is under way: its pieces wait here until its upload takes them."""
+"""The upload of a blob to one destination: its pieces wait here until the registry takes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 
+from imageferry.copy.retries import UPLOAD_BREAKS
 from imageferry.copy.retry_budget import RetryBudget
 from imageferry.errors import ImageferryError
 from imageferry.registry.errors import Unreachable
@@ -15,22 +16,20 @@ from imageferry.registry.uploads import Upload
 
 logger = logging.getLogger(__name__)
 
-#: Pieces (of ``transport.READ_SIZE`` bytes at most) that wait for a destination slower than the source.
+# Pieces (of ``transport.READ_SIZE`` bytes at most) that wait for a destination slower than the source.
 PIECES_WAITING = 2
 
-#: Seconds in which a destination must take a piece; fewer where it holds others up.
+# Seconds in which a destination must take a piece; fewer where it holds others up.
 STALL_LIMIT = 60.0
 SHARED_STALL_LIMIT = 20.0
 
-#: Breaks of an upload in a row, with no byte more at the destination between them, after which it is given up.
-BREAKS_IN_A_ROW = 4
-
 
 class UploadStream:
-    """A running upload of ``size`` bytes, fed piece by piece.
+    """A running upload of ``size`` bytes, written piece by piece.
 
-    ``error`` is set when the destination failed or took nothing for ``STALL_LIMIT``: it has dropped out, and what is
-    given to it goes nowhere until it has recovered. ``on_sent`` is told of the bytes that it took.
+    ``error`` is set when the destination failed or took nothing for ``STALL_LIMIT``: what is written to it then goes
+    nowhere until it is resumed. ``next_offset`` is the first byte that has not been written to it. ``on_sent`` is
+    called with the number of bytes that the connection takes.
     """
 
     def __init__(self, upload: Upload, size: int, on_sent: Callable[[int], None]) -> None:
@@ -38,57 +37,62 @@ class UploadStream:
         self.error: ImageferryError | None = None
         self._on_sent = on_sent
         self._size = size
-        self._patience = RetryBudget(BREAKS_IN_A_ROW)
+        self._budget = RetryBudget(UPLOAD_BREAKS)
         self._sending: asyncio.Task[None] | None = None
-        self._dropped = False
+        self._aborted = False
         self._begin()
 
     def _begin(self) -> None:
-        #: The first byte that it was not given yet, and the first that the connection has not taken.
-        self.lacks = self._handed = self.upload.offset
+        # The first byte that was not written yet, and the first that the connection has not taken.
+        self.next_offset = self._handed = self.upload.offset
         self._cut_off = b""
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(PIECES_WAITING)
         self._sending = None
         self.error = None
 
-    async def give(self, piece: bytes, begins: int, *, alone: bool = True) -> None:
-        """Hand on what it lacks of the piece from byte ``begins`` on, and wait while the destination is behind.
+    async def write(self, piece: bytes, begins: int, *, alone: bool = True) -> None:
+        """Queue what it lacks of the piece that begins at byte ``begins``, and wait while the destination is behind.
 
         Where it is not ``alone``, others wait with it: then for ``SHARED_STALL_LIMIT`` at most.
         """
         ends = begins + len(piece)
-        if self.error is not None or ends <= self.lacks:
+        if self.error is not None or ends <= self.next_offset:
             return
-        if begins < self.lacks:
-            piece = piece[self.lacks - begins :]
-        self.lacks = ends
+        if begins < self.next_offset:
+            piece = piece[self.next_offset - begins :]
+        self.next_offset = ends
         if self._sending is None:
             # Not before: a registry closes an upload that brings nothing for long.
             self._sending = asyncio.create_task(self._send())
         if not self._sending.done() and not self._pieces.full():
             self._pieces.put_nowait(piece)
             return
-        await self._give_patiently(self._sending, piece, STALL_LIMIT if alone else min(STALL_LIMIT, SHARED_STALL_LIMIT))
+        await self._write_when_free(
+            self._sending, piece, STALL_LIMIT if alone else min(STALL_LIMIT, SHARED_STALL_LIMIT)
+        )
 
-    async def finish(self) -> None:
-        """Wait until the destination has taken and answered all that was given, and commit the upload."""
+    async def close(self) -> None:
+        """Wait until the destination has taken and answered all that was written, and commit the upload.
+
+        Never raises for the registry: see ``error``.
+        """
         sending = self._sending
         try:
             if sending is not None and self.error is None:
-                await self._drained(sending)
+                await self._drain(sending)
             if self.error is None:
                 await self.upload.commit()
         except ImageferryError as error:
             self.error = error
 
-    async def recover(self) -> bool:
-        """After an error find out from which byte on to go on; False where there is no more to try: see ``error``."""
+    async def resume(self) -> bool:
+        """Prepare to go on after an error, from ``next_offset``; return False where there is no more to try."""
         await self._stop()
         while self.error is not None and self.error.transient:
-            if not self._patience.broke(self.upload.offset):
+            if not self._budget.record_failure(self.upload.offset):
                 return False
             logger.info("%s; %d of %d bytes were sent, going on", self.error, self._handed, self._size)
-            await self._patience.pause()
+            await self._budget.pause()
             try:
                 await self.upload.resume(self._handed, self._size)
             except ImageferryError as error:
@@ -98,11 +102,11 @@ class UploadStream:
                 return True
         return False
 
-    async def drop(self) -> None:
-        """Break the upload off: nothing is committed, and the session is cancelled where the registry lets one."""
-        if self._dropped or self.upload.committed:
+    async def abort(self) -> None:
+        """End the upload: nothing is committed, and the session is cancelled where the registry supports that."""
+        if self._aborted or self.upload.committed:
             return
-        self._dropped = True
+        self._aborted = True
         await self._stop()
         await self.upload.cancel()
 
@@ -113,34 +117,34 @@ class UploadStream:
             if not self._sending.cancelled():
                 self._sending.exception()
 
-    async def _give_patiently(self, sending: asyncio.Task[None], piece: bytes, limit: float) -> None:
-        giving = asyncio.ensure_future(self._pieces.put(piece))
+    async def _write_when_free(self, sending: asyncio.Task[None], piece: bytes, limit: float) -> None:
+        putting = asyncio.ensure_future(self._pieces.put(piece))
         try:
-            await asyncio.wait({giving, sending}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            taken = giving.done()
+            await asyncio.wait({putting, sending}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            taken = putting.done()
         finally:
-            giving.cancel()
+            putting.cancel()
         if sending.done():
             try:
                 await sending
             except ImageferryError as error:
                 self.error = error
         elif not taken:
-            self._stalled(sending, limit)
+            self._mark_stalled(sending, limit)
 
-    async def _drained(self, sending: asyncio.Task[None]) -> None:
+    async def _drain(self, sending: asyncio.Task[None]) -> None:
         """Wait until the upload has ended, for as long as it takes bytes, and raise its error."""
         handed = -1
         while not sending.done():
             if self._handed == handed:
-                self._stalled(sending, STALL_LIMIT)
+                self._mark_stalled(sending, STALL_LIMIT)
                 return
             handed = self._handed
             # With the last byte the wait for the answer begins, which the transport bounds.
             await asyncio.wait({sending}, timeout=STALL_LIMIT if handed < self._size else 2 * STALL_LIMIT)
         await sending
 
-    def _stalled(self, sending: asyncio.Task[None], limit: float) -> None:
+    def _mark_stalled(self, sending: asyncio.Task[None], limit: float) -> None:
         self.error = Unreachable(self.upload.action, f"the registry took no data for {limit:.0f} s")
         sending.cancel()
 
@@ -148,13 +152,13 @@ class UploadStream:
         upload = self.upload
         while upload.offset < self._size:
             length = upload.next_length(self._size)
-            await upload.send(_Body(self._taken(length)), length, self._size)
+            await upload.send(_Body(self._take(length)), length, self._size)
             if self._handed < upload.offset + length:
                 raise Unreachable(upload.action, "it was answered before all bytes were sent")
             upload.took(length)
 
-    async def _taken(self, length: int) -> AsyncIterator[bytes]:
-        """Give the next ``length`` bytes; a piece that goes beyond them is cut."""
+    async def _take(self, length: int) -> AsyncIterator[bytes]:
+        """Yield the next ``length`` bytes; a piece that goes beyond them is cut."""
         while length:
             piece = self._cut_off or await self._pieces.get()
             self._cut_off = b""

@@ -152,16 +152,16 @@ class _Distributor:
 
     def _take(self, batch: Batch, totals: Totals, images: list[ImageOutcome], *, again: bool) -> None:
         self._run.engine.outcomes.totals.add_transfer(totals)
-        batch.take(self._run.engine, images, again=again)
+        self._run.engine.results.merge(batch, images, again=again)
 
     async def _copy_here(self, batch: Batch) -> None:
         """Copy in this process what is not finished: Prefect cannot have it done."""
         async with self._local_slots:
-            await until_stopped(self._run.stop, for_each(batch.works, IMAGES_AT_ONCE, self._run.runner.copy))
+            await until_stopped(self._run.stop, for_each(batch.jobs, IMAGES_AT_ONCE, self._run.runner.copy))
 
     def _give_up(self, batch: Batch, error: ImageferryError) -> None:
-        for work in batch.works:
-            self._run.engine.give_up(work, error)
+        for job in batch.jobs:
+            self._run.engine.give_up(job, error)
 
 
 def _state_type(run: FlowRun) -> StateType | None:

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 
 
 def peak() -> int:
-    """Give the most memory that this process has had, in bytes: its own, not what its parent had when it began it."""
+    """Return the most memory that this process has had, in bytes: its own, not what its parent had when it began it."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index] # Linux always says it
 
@@ -23,18 +24,18 @@ def peak() -> int:
 async def measure(text: str, *, copy: bool) -> dict[str, int]:
     """Plan all rules, copy what there is to copy, and give the memory before and at the most."""
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         idle = peak()
         await engine.plan_all(configuration.rules)
-        works = [work for rule in configuration.rules for work in await engine.plan(rule)]
+        jobs = [job for rule in configuration.rules for job in await engine.plan(rule)]
         if copy:
-            for work in works:
-                await engine.copy(work)
+            for job in jobs:
+                await engine.copy(job)
         report = engine.outcomes.report()
         return {
             "idle": idle,
             "peak": peak(),
-            "to_copy": len(works),
+            "to_copy": len(jobs),
             "up_to_date": report.totals.up_to_date,
             "copied": report.totals.copied,
             "bytes_written": report.totals.bytes_written,

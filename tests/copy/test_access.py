@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from testkit.images.documents import sha256
@@ -41,7 +42,9 @@ def registry(bearer: Bearer) -> Iterator[FakeRegistry]:
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("end", ["", "/"])
-async def test_the_longest_key_wins(fake_source: FakeRegistry, registry: FakeRegistry, reverse: bool, end: str) -> None:
+async def test_the_entry_with_the_longest_key_is_used(
+    fake_source: FakeRegistry, registry: FakeRegistry, reverse: bool, end: str
+) -> None:
     # image-syncer crashes on a key that is the whole repository, and takes any of those that match.
     fake_source.image("a/app", "v1")
     host = registry.host
@@ -51,10 +54,10 @@ async def test_the_longest_key_wins(fake_source: FakeRegistry, registry: FakeReg
         (f"{host}/team/app{end}", {"username": "robot$project+ci", "password": "r$x", "insecure": True}),
     ]
     auth = dict(reversed(entries) if reverse else entries)
-    places = [f"{host}/{name}" for name in ("team/app", "team/other", "team/app2/x", "teams/app", "app")]
-    report = await run(configured({f"{fake_source.host}/a/app": places}, fake_source, auth=auth))
+    targets = [f"{host}/{name}" for name in ("team/app", "team/other", "team/app2/x", "teams/app", "app")]
+    report = await run(configured({f"{fake_source.host}/a/app": targets}, fake_source, auth=auth))
     assert errors(report) == {}
-    assert outcomes(report) == {f"{place}:v1": "copied" for place in places}
+    assert outcomes(report) == {f"{each}:v1": "copied" for each in targets}
 
 
 async def test_a_refused_password_fails_its_destination_alone(
@@ -62,17 +65,17 @@ async def test_a_refused_password_fails_its_destination_alone(
 ) -> None:
     fake_source.image("a/app", "v1")
     auth = {registry.host: {"username": "anyone", "password": "wrong-one", "insecure": True}}
-    places = [f"{registry.host}/a/app", f"{fake_destination.host}/a/app"]
-    text = configured({f"{fake_source.host}/a/app:v1": places}, fake_source, fake_destination, auth=auth)
+    targets = [f"{registry.host}/a/app", f"{fake_destination.host}/a/app"]
+    text = configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, fake_destination, auth=auth)
     report = await run(text)
-    assert outcomes(report) == {f"{places[0]}:v1": "failed", f"{places[1]}:v1": "copied"}
+    assert outcomes(report) == {f"{targets[0]}:v1": "failed", f"{targets[1]}:v1": "copied"}
     (words,) = errors(report).values()
     assert "username and password" in words
     assert "wrong-one" not in report.to_json()
     assert pauses == []
 
 
-async def test_the_users_own_docker_file(fake_source: FakeRegistry, tmp_path: Path) -> None:
+async def test_the_users_docker_config_is_used(fake_source: FakeRegistry, tmp_path: Path) -> None:
     fake_source.image("a/app", "v1")
     with FakeRegistry(auth=Basic({"ferry": "from docker"})) as destination:
         encoded = base64.b64encode(b"ferry:from docker").decode()
@@ -80,7 +83,9 @@ async def test_the_users_own_docker_file(fake_source: FakeRegistry, tmp_path: Pa
         # Over plain HTTP only where the entry says so; this one is for its name and password alone.
         text = configured({f"{fake_source.host}/a/app:v1": f"{destination.host}/a/app"}, fake_source)
         configuration = load_text(text, "config.json", environment={})
-        async with Engine(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as engine:
+        async with Engine(
+            configuration, Options(), mover=BlobMove.run, environment={"DOCKER_CONFIG": str(tmp_path)}
+        ) as engine:
             await engine.plan(configuration.rules[0])
             words = errors(engine.outcomes.report())
         assert "insecure: true" in words[f"{destination.host}/a/app:v1"]
@@ -94,29 +99,31 @@ async def test_a_credential_helper_that_fails_costs_its_destination_alone(
         fake_source.image("a/app", tag)
     content = {"credHelpers": {"registry.invalid": "no-such-helper-here"}}
     (tmp_path / "config.json").write_text(json.dumps(content))
-    places = ["registry.invalid/a/app", f"{fake_destination.host}/a/app"]
-    text = configured({f"{fake_source.host}/a/app": places}, fake_source, fake_destination)
+    targets = ["registry.invalid/a/app", f"{fake_destination.host}/a/app"]
+    text = configured({f"{fake_source.host}/a/app": targets}, fake_source, fake_destination)
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {"DOCKER_CONFIG": str(tmp_path)}) as engine:
-        for work in await engine.plan(configuration.rules[0]):
-            await engine.copy(work)
+    async with Engine(
+        configuration, Options(), mover=BlobMove.run, environment={"DOCKER_CONFIG": str(tmp_path)}
+    ) as engine:
+        for job in await engine.plan(configuration.rules[0]):
+            await engine.copy(job)
         report = engine.outcomes.report()
     assert outcomes(report) == {
-        **{f"{places[0]}:{tag}": "failed" for tag in ("v1", "v2")},
-        **{f"{places[1]}:{tag}": "copied" for tag in ("v1", "v2")},
+        **{f"{targets[0]}:{tag}": "failed" for tag in ("v1", "v2")},
+        **{f"{targets[1]}:{tag}": "copied" for tag in ("v1", "v2")},
     }
-    assert "no-such-helper-here" in errors(report)[f"{places[0]}:v1"]
+    assert "no-such-helper-here" in errors(report)[f"{targets[0]}:v1"]
 
 
 @pytest.mark.parametrize("kind", ["manifest-get", "blob-get", "upload-start", "upload-put", "manifest-put"])
-async def test_tokens_that_end_in_mid_run(kind: str) -> None:
+async def test_tokens_that_expire_during_a_run_are_renewed(kind: str) -> None:
     bearers = [Bearer({"ferry": "secret"}), Bearer({"ferry": "secret"})]
     with FakeRegistry(auth=bearers[0]) as source, FakeRegistry(auth=bearers[1]) as destination:
         digest = source.image("a/app", "v1", [LARGE, b"small"])
-        places = [source, destination]
-        for registry, bearer in zip(places, bearers, strict=True):
+        registries = [source, destination]
+        for registry, bearer in zip(registries, bearers, strict=True):
             registry.rules.append(Fault(kind, actions.run_first(bearer.revoke_all), times=1))
-        auth = {each.host: {"username": "ferry", "password": "secret", "insecure": True} for each in places}
+        auth = {each.host: {"username": "ferry", "password": "secret", "insecure": True} for each in registries}
         # One blob at a time: a stream that is about to start with the old token is another test's.
         images = {f"{source.host}/a/app:v1": f"{destination.host}/a/app"}
         report = await run(configured(images, auth=auth), proc=1)
@@ -124,7 +131,7 @@ async def test_tokens_that_end_in_mid_run(kind: str) -> None:
         assert destination.digest("a/app", "v1") == digest
 
 
-async def test_a_token_that_ends_before_a_stream_is_sent(fake_source: FakeRegistry) -> None:
+async def test_a_token_that_expires_before_a_stream_is_sent_is_renewed(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     bearer = Bearer({"ferry": "secret"})
     with FakeRegistry(auth=bearer) as destination:

@@ -7,10 +7,11 @@ import pytest
 
 from imageferry.config import load_text
 from imageferry.copy import upload_stream
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.options import Options
-from imageferry.copy.reader import BREAKS_IN_A_ROW
+from imageferry.copy.retries import READ_BREAKS, UPLOAD_BREAKS
 from imageferry.registry.http import aiohttp_transport, client
 from testkit.images.documents import sha256
 from testkit.registries import actions
@@ -32,8 +33,8 @@ def of(layer: bytes, kind: str = "blob-get") -> Match:
 
 def text(source: FakeRegistry, *destinations: FakeRegistry) -> str:
     """Write a configuration that copies a/app:v1."""
-    places = [f"{each.host}/a/app" for each in destinations]
-    return configured({f"{source.host}/a/app:v1": places}, source, *destinations)
+    targets = [f"{each.host}/a/app" for each in destinations]
+    return configured({f"{source.host}/a/app:v1": targets}, source, *destinations)
 
 
 @pytest.mark.parametrize("layer", [SMALL, LARGE], ids=["small", "large"])
@@ -70,7 +71,9 @@ async def test_a_source_that_knows_no_ranges_starts_anew(fake_destination: FakeR
     assert report.totals.bytes_read == report.totals.bytes_written
 
 
-async def test_many_breaks_are_well_while_bytes_come(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_any_number_of_breaks_is_survived_while_bytes_come(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault(of(LARGE), actions.truncate(SIZE // 10)))
     assert errors(await run(text(fake_source, fake_destination))) == {}
@@ -88,7 +91,7 @@ async def test_a_source_that_gives_no_bytes_is_given_up(
     (words,) = errors(report).values()
     assert "ended too early" in words or "2,097,152 of 4,194,304 bytes" in words
     reads = [entry for entry in fake_source.log.entries("blob-get") if sha256(LARGE) in entry.path]
-    assert len(reads) == 1 + BREAKS_IN_A_ROW - 1
+    assert len(reads) == 1 + READ_BREAKS - 1
     assert fake_destination.digest("a/app", "v1") is None
     assert not fake_destination.storage.uploads
 
@@ -158,10 +161,10 @@ async def test_a_blob_of_another_size_is_never_committed(
     assert sha256(layer)[7:19] in words
     assert fake_destination.tags("a/app") == []
     assert fake_destination.blob("a/app", sha256(layer)) is None
-    assert fake_source.count("blob-get") <= 1 + 1 + BREAKS_IN_A_ROW
+    assert fake_source.count("blob-get") <= 1 + 1 + READ_BREAKS
 
 
-async def test_a_blob_that_is_not_at_the_source_is_told(
+async def test_a_blob_that_is_not_at_the_source_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     fake_source.image("a/app", "v1", [SMALL])
@@ -176,21 +179,20 @@ async def test_a_blob_that_is_not_at_the_source_is_told(
 async def test_an_upload_that_is_given_up_is_done_at_the_next_try(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE, SMALL])
     with FakeRegistry(Quirks(broken_patch="drop")) as destination:
-        breaks = upload_stream.BREAKS_IN_A_ROW
-        destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=breaks))
+        destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 2), times=UPLOAD_BREAKS))
         configuration = load_text(text(fake_source, destination), "config.json", environment={})
-        async with Engine(configuration, Options(), {}) as engine:
-            (work,) = await engine.plan(configuration.rules[0])
+        async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
+            (job,) = await engine.plan(configuration.rules[0])
             with pytest.raises(DeliveryError, match="upload blob"):
-                await engine.copy(work)
+                await engine.copy(job)
             assert destination.digest("a/app", "v1") is None
-            assert destination.count("upload-patch") == breaks
-            await engine.copy(work)
+            assert destination.count("upload-patch") == UPLOAD_BREAKS
+            await engine.copy(job)
             report = engine.outcomes.report()
         assert report.totals.copied == 1
         assert destination.digest("a/app", "v1") == digest
         # The blobs that arrived at the first try are not moved again.
-        assert fake_source.count("blob-get") == breaks + 1 + 2
+        assert fake_source.count("blob-get") == UPLOAD_BREAKS + 1 + 2
         assert not destination.storage.uploads
 
 
@@ -232,7 +234,9 @@ async def test_a_refusal_is_not_tried_again(fake_source: FakeRegistry, pauses: l
     assert pauses == []
 
 
-async def test_a_layer_of_another_host(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_layer_that_is_redirected_to_another_host_is_read_there(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     digest = fake_source.image("a/app", "v1", [LARGE])
     with FakeRegistry(Quirks(refuse_authorization=True), storage=fake_source.storage) as store:
 

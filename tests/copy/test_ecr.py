@@ -15,7 +15,7 @@ from tests.copy.running import configured, errors, outcomes, run
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
-#: What the API answers to the name of a repository: a status and a body.
+# What the API answers to the name of a repository: a status and a body.
 Answer = Callable[[str], tuple[int, dict[str, object]]]
 
 
@@ -93,7 +93,7 @@ async def test_the_repository_is_created_once(
         ("RepositoryAlreadyExistsException", "its repository or project must be created there first"),
     ],
 )
-async def test_what_cannot_be_created_is_told(
+async def test_a_repository_that_cannot_be_created_is_an_error(
     monkeypatch: pytest.MonkeyPatch, two_tags: FakeRegistry, ecr: FakeRegistry, code: str, expected: str
 ) -> None:
     with amazon(monkeypatch, lambda name: (400, {"__type": code, "message": "no"})) as asked:

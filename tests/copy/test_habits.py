@@ -31,7 +31,7 @@ def one(source: FakeRegistry, destination: FakeRegistry) -> str:
     [raw.artifact(), raw.helm_chart(), raw.referrer(raw.artifact()), raw.foreign_image()],
     ids=["artifact", "chart", "referrer", "foreign"],
 )
-async def test_what_is_no_ordinary_image_is_copied_as_it_is(
+async def test_artifacts_and_unusual_images_are_copied_as_they_are(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, document: Document
 ) -> None:
     digest = hold(fake_source, document)
@@ -42,7 +42,7 @@ async def test_what_is_no_ordinary_image_is_copied_as_it_is(
 
 
 @pytest.mark.parametrize(("urls", "reads"), [(("https://layers.invalid/x",), 0), ((), 1)])
-async def test_a_foreign_layer_stays_where_it_is_to_be_had(
+async def test_a_foreign_layer_is_not_copied(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, urls: tuple[str, ...], reads: int
 ) -> None:
     layer = Layer(b"base", DOCKER_FOREIGN_LAYER, urls)

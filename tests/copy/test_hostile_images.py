@@ -54,7 +54,7 @@ async def words_of(source: FakeRegistry, destination: FakeRegistry, **options: A
         ([{}] * 100_000, "100,000 layers"),
     ],
 )
-async def test_a_manifest(
+async def test_a_manifest_with_bad_layers_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, layers: object, expected: str
 ) -> None:
     fake_source.add_blob("a/app", b"{}")
@@ -83,7 +83,7 @@ async def test_a_manifest(
     ],
     ids=["size", "digest", "text", "no-list", "platform", "platforms", "type", "many", "missing"],
 )
-async def test_an_index(
+async def test_an_index_with_bad_entries_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, children: object, options: dict[str, Any]
 ) -> None:
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}
@@ -93,7 +93,7 @@ async def test_an_index(
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"[" * 100_000, b"\xff\xfe{}"])
 @pytest.mark.parametrize("media_type", [OCI_MANIFEST, OCI_INDEX])
-async def test_what_is_no_document(
+async def test_a_manifest_that_is_no_json_object_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, body: bytes, media_type: str
 ) -> None:
     fake_source.add_manifest("a/app", "v1", body, media_type)
@@ -109,7 +109,7 @@ def nested(registry: FakeRegistry, depth: int, width: int = 1) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"platforms": ["linux/amd64"]}], ids=["all", "filtered"])
-async def test_indexes_without_end(
+async def test_indexes_nested_too_deep_are_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, options: dict[str, Any]
 ) -> None:
     nested(fake_source, DEPTH_LIMIT + 1)
@@ -131,7 +131,9 @@ async def test_indexes_that_multiply_are_read_once_each(
 
 
 @pytest.mark.parametrize("tag", ["../../x", "..", "a/b", "v1?x=1", "v1#x", "-v1", "v1\n", "", "ü", "a" * 129])
-async def test_tags_that_are_none(fake_source: FakeRegistry, fake_destination: FakeRegistry, tag: str) -> None:
+async def test_listed_tags_that_are_invalid_are_an_error(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, tag: str
+) -> None:
     body = json.dumps({"name": "a/app", "tags": ["v1", tag]}).encode()
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("tags", actions.respond(200, body)))

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.options import Options
@@ -24,7 +25,7 @@ async def planned(source: FakeRegistry, destination: FakeRegistry) -> AsyncItera
     """Open an engine, and plan all tags of a/app."""
     text = configured({f"{source.host}/a/app": f"{destination.host}/a/app"}, source, destination)
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         yield engine, await engine.plan(configuration.rules[0])
 
 
@@ -40,8 +41,8 @@ async def test_a_copy_that_is_cancelled_leaves_no_session(
 ) -> None:
     fake_source.image("a/app", "v1", [LARGE])
     fake_source.rules.append(Fault(Match("blob-get", path=sha256(LARGE)), actions.stall_after(len(LARGE) // 2)))
-    async with planned(fake_source, fake_destination) as (engine, (work,)):
-        copying = asyncio.create_task(engine.copy(work))
+    async with planned(fake_source, fake_destination) as (engine, (job,)):
+        copying = asyncio.create_task(engine.copy(job))
         await until(lambda: any(entry.bytes_in for entry in fake_destination.log.entries("upload-patch")))
         copying.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -52,7 +53,7 @@ async def test_a_copy_that_is_cancelled_leaves_no_session(
     assert fake_destination.count("upload-cancel") == 1
 
 
-async def test_who_waited_for_a_cancelled_copy_goes_on(
+async def test_a_copy_that_waited_for_a_cancelled_one_goes_on(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     # The registry takes a manifest whether or not its blobs are there.

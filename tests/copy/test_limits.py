@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from imageferry.copy.retries import retry_transient
@@ -32,7 +33,7 @@ def from_each(source: str, destination: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("away", ["source", "destination"])
-async def test_500_tags_at_a_registry_that_is_away(
+async def test_500_tags_at_an_unreachable_registry_fail_after_few_attempts(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch, away: str
 ) -> None:
     fake_source.image("a/app", "v0")
@@ -59,7 +60,7 @@ async def test_500_tags_at_a_registry_that_is_away(
     assert working.count("manifest-put") == 0
 
 
-async def test_a_destination_that_is_away_for_a_while_gets_everything(
+async def test_a_destination_that_is_unreachable_for_a_while_gets_everything(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch, waited: list[float]
 ) -> None:
     for number in range(40):
@@ -74,11 +75,11 @@ async def test_a_destination_that_is_away_for_a_while_gets_everything(
 
     monkeypatch.setattr(CircuitBreaker, "_rest", staticmethod(rest))
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
-        works = await engine.plan(configuration.rules[0])
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
+        jobs = await engine.plan(configuration.rules[0])
         fake_destination.stop()
         # As in a run: who fails before it is known that the registry is away comes back later.
-        await asyncio.gather(*(retry_transient(partial(engine.copy, work), 3) for work in works))
+        await asyncio.gather(*(retry_transient(partial(engine.copy, job), 3) for job in jobs))
         report = engine.outcomes.report()
     assert report.totals.copied == 40
     assert sum(waited) > 20
@@ -152,8 +153,8 @@ async def test_the_bandwidth_of_a_run_is_that_of_what_is_read(
     monkeypatch.setattr(RateLimiter, "acquire", acquire)
     fake_source.image("a/app", "v1", [LARGE])
     with FakeRegistry() as second:
-        places = [f"{fake_destination.host}/a/app", f"{second.host}/a/app"]
-        text = configured({f"{fake_source.host}/a/app:v1": places}, fake_source, fake_destination, second)
+        targets = [f"{fake_destination.host}/a/app", f"{second.host}/a/app"]
+        text = configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, fake_destination, second)
         report = await run(text, bandwidth=1_000_000)
     assert errors(report) == {}
     # Two destinations, one read; pings and other short answers beside it.
@@ -163,7 +164,7 @@ async def test_the_bandwidth_of_a_run_is_that_of_what_is_read(
 
 
 @pytest.mark.parametrize("limited", ["source", "destination"])
-async def test_a_slow_lane_is_no_stall(
+async def test_a_limited_bandwidth_is_no_stall(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch, limited: str
 ) -> None:
     monkeypatch.setattr("imageferry.copy.upload_stream.STALL_LIMIT", 3.0)
@@ -196,9 +197,9 @@ async def test_a_limit_of_one_request_moves_blobs_one_by_one(
         registries={fake_destination.host: {"requests": 1}},
     )
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
-        works = await engine.plan(configuration.rules[0])
-        await asyncio.gather(*(engine.copy(work) for work in works))
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
+        jobs = await engine.plan(configuration.rules[0])
+        await asyncio.gather(*(engine.copy(job) for job in jobs))
     assert len(fake_destination.tags("a/app")) == 4
     assert fake_destination.peak("upload-patch") == 1
     assert fake_destination.peak("manifest-head", "blob-head", "upload-start", "manifest-put", "upload-put") == 1

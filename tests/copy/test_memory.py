@@ -38,7 +38,7 @@ def bulk(layers: int, mib: int, tags: int) -> Iterator[Bulk]:
 
 
 def measured(what: str, source: Bulk, destination: Bulk, rule: str) -> dict[str, int]:
-    """Give what a run measured of itself."""
+    """Return what a run measured of itself."""
     text = configured({f"{source.host}/a/app{rule}": f"{destination.host}/a/app"}, source, destination)
     done = subprocess.run(
         [sys.executable, "-m", "tests.copy.measured", what], input=text, capture_output=True, text=True, check=False

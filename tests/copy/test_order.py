@@ -55,8 +55,8 @@ async def test_a_large_blob_streams(
     layer = bytes(64 * 1024 * 1024)
     document = image_manifest([layer])
     push_document(source_registry.host, repository, "v1", document)
-    places = [f"{destination_registry.host}/{repository}", f"{destination_registry.host}/{repository}/two"]
-    text = configured({f"{source_registry.host}/{repository}:v1": places}, source_registry, destination_registry)
+    targets = [f"{destination_registry.host}/{repository}", f"{destination_registry.host}/{repository}/two"]
+    text = configured({f"{source_registry.host}/{repository}:v1": targets}, source_registry, destination_registry)
     tracemalloc.start()
     try:
         report = await run(text)

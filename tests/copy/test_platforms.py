@@ -49,7 +49,7 @@ async def filtered(
         (["linux/arm64", "linux/amd64"], ["linux/amd64", "linux/arm64/v8"]),
     ],
 )
-async def test_an_index_keeps_what_matches(
+async def test_an_index_keeps_the_children_that_match(
     fake_source: FakeRegistry,
     fake_destination: FakeRegistry,
     children: dict[str, str],
@@ -91,7 +91,7 @@ async def test_without_a_filter_an_odd_index_keeps_its_bytes(
     assert fake_destination.digest("a/app", "v1") == digest
 
 
-async def test_unknown_fields_of_an_index_that_is_made_anew_are_kept(
+async def test_unknown_fields_of_a_rewritten_index_are_kept(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     raw.push_odd_list(fake_source.host, "a/app", "v1")
@@ -134,7 +134,7 @@ async def test_an_inner_index_that_is_left_empty_goes(
     assert [child["digest"] for child in document["manifests"]] == [images["linux/amd64"].digest]
 
 
-async def test_nothing_left_is_skipped(
+async def test_an_image_of_which_nothing_is_left_is_skipped(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, children: dict[str, str]
 ) -> None:
     fake_source.index("a/app", "v1", children)
@@ -165,7 +165,7 @@ async def test_a_single_image_is_judged_by_its_config(
 
 
 @pytest.mark.parametrize(("wanted", "outcome"), [("*/amd64", "copied"), ("*/arm64", "skipped")])
-async def test_a_schema_1_image(
+async def test_a_schema_1_image_is_judged_by_its_history(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, wanted: str, outcome: str
 ) -> None:
     document = schema1_manifest("a/app", "v1", [raw.gzip_layer({"a": b"b"})])
@@ -174,7 +174,7 @@ async def test_a_schema_1_image(
 
 
 @pytest.mark.parametrize("document", [raw.artifact(), raw.helm_chart()], ids=["artifact", "chart"])
-async def test_what_is_no_image_passes(
+async def test_an_artifact_passes_every_filter(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, document: Document
 ) -> None:
     push_document(fake_source.host, "a/app", "v1", document)
@@ -236,7 +236,7 @@ async def test_an_attestation_goes_with_a_filter_for_unknown_only(
     assert [entry["platform"] for entry in document["manifests"]] == [platform_of("linux/amd64")]
 
 
-async def test_an_image_whose_config_names_no_platform_is_told(
+async def test_an_image_whose_config_names_no_platform_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     document = image_manifest([b"layer"])

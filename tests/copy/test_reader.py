@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imageferry.copy.reader import BREAKS_IN_A_ROW, BlobReader
+from imageferry.copy.reader import BlobReader
+from imageferry.copy.retries import READ_BREAKS
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
 from imageferry.registry.http import client, retry
@@ -95,7 +96,7 @@ MANNERS = st.lists(
 @example(b"0123456789", [Manner(after=4), Manner(ranges=False)], 3)
 @example(b"0123456789", [Manner(after=4, clean=True), Manner(after=0)], 3)
 @example(b"", [Manner()], 1)
-async def test_the_bytes_are_the_blobs_or_it_is_told(blob: bytes, manners: list[Manner], piece: int) -> None:
+async def test_the_bytes_are_the_blobs_or_there_is_an_error(blob: bytes, manners: list[Manner], piece: int) -> None:
     source = Source(blob, manners, piece)
     given_out = b""
     words = ""
@@ -110,14 +111,14 @@ async def test_the_bytes_are_the_blobs_or_it_is_told(blob: bytes, manners: list[
     assert words.startswith("cannot read blob") if words else given_out == blob
     # Each request asks for the byte after those that were given out, and so many in a row may bring none.
     assert source.asked == sorted(source.asked)
-    assert all(source.asked.count(offset) <= BREAKS_IN_A_ROW + 1 for offset in source.asked)
+    assert all(source.asked.count(offset) <= READ_BREAKS + 1 for offset in source.asked)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.binary(min_size=1, max_size=60), st.integers(0, 59), st.integers(1, 255))
-async def test_bytes_that_are_not_the_blobs_are_told(blob: bytes, place: int, turned: int) -> None:
+async def test_bytes_that_are_not_the_blobs_are_an_error(blob: bytes, position: int, bits: int) -> None:
     wrong = bytearray(blob)
-    wrong[place % len(blob)] ^= turned
+    wrong[position % len(blob)] ^= bits
     async with served(Source(bytes(wrong), [Manner()], 9)) as repository:
         reader = BlobReader([repository], Descriptor("", f"sha256:{hashlib.sha256(blob).hexdigest()}", len(blob)))
         with pytest.raises(ImageferryError, match="do not hash to its digest"):

@@ -19,7 +19,7 @@ Push = Callable[[str, str, str], str]
 
 
 def pushed(document: Document) -> Push:
-    """Give what pushes one document."""
+    """Return what pushes one document."""
     return lambda host, repository, tag: push_document(host, repository, tag, document)
 
 
@@ -37,7 +37,7 @@ async def copied(source: DistributionRegistry, destination: DistributionRegistry
 
 
 @pytest.mark.parametrize("docker", [False, True])
-async def test_single_images(
+async def test_a_single_image_is_copied(
     source_registry: DistributionRegistry,
     destination_registry: DistributionRegistry,
     image_maker: ImageMaker,
@@ -50,7 +50,7 @@ async def test_single_images(
 
 
 @pytest.mark.parametrize("docker", [False, True])
-async def test_indexes(
+async def test_an_index_is_copied(
     source_registry: DistributionRegistry,
     destination_registry: DistributionRegistry,
     image_maker: ImageMaker,
@@ -74,14 +74,14 @@ async def test_indexes(
     ],
     ids=["nested-index", "odd-list", "attested-index", "artifact", "helm-chart", "foreign-layer", "referrer"],
 )
-async def test_what_is_no_ordinary_image(
+async def test_artifacts_and_unusual_indexes_are_copied(
     source_registry: DistributionRegistry, destination_registry: DistributionRegistry, repository: str, push: Push
 ) -> None:
     digest = push(source_registry.host, repository, "v1")
     await copied(source_registry, destination_registry, repository, digest)
 
 
-async def test_a_signed_schema_1_manifest(
+async def test_a_signed_schema_1_manifest_is_copied(
     destination_registry: DistributionRegistry, fake_source: FakeRegistry, repository: str
 ) -> None:
     document = schema1_manifest(repository, "v1", [raw.gzip_layer({"a": b"b"}), raw.gzip_layer({"c": b"d"})])
@@ -97,7 +97,9 @@ async def test_a_signed_schema_1_manifest(
     assert (again.outcome, again.digest) == ("up_to_date", digest)
 
 
-async def test_the_bytes_of_a_schema_1_manifest(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_the_bytes_of_a_schema_1_manifest_are_kept(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     document = schema1_manifest("a/app", "v1", [raw.gzip_layer({"a": b"b"})])
     push_document(fake_source.host, "a/app", "v1", document)
     images = {f"{fake_source.host}/a/app:v1": f"{fake_destination.host}/a/app"}
@@ -107,7 +109,7 @@ async def test_the_bytes_of_a_schema_1_manifest(fake_source: FakeRegistry, fake_
     assert fake_destination.media_type("a/app", "v1") == document.media_type
 
 
-async def test_by_digest(
+async def test_an_image_named_by_its_digest_is_copied(
     source_registry: DistributionRegistry, destination_registry: DistributionRegistry, repository: str
 ) -> None:
     digest = raw.push_odd_list(source_registry.host, repository, None)
@@ -117,7 +119,7 @@ async def test_by_digest(
     assert_same(source_registry, repository, destination_registry, repository, digest)
 
 
-async def test_with_a_password_over_tls_and_with_a_clients_certificate(
+async def test_an_image_is_copied_with_a_password_over_tls_and_with_a_client_certificate(
     password_registry: DistributionRegistry,
     tls_registry: DistributionRegistry,
     client_certificate_registry: DistributionRegistry,
@@ -136,12 +138,12 @@ async def test_with_a_password_over_tls_and_with_a_clients_certificate(
             "client_key": str(certified.key),
         },
     }
-    places = [f"{tls_registry.host}/{repository}", f"{client_certificate_registry.host}/{repository}"]
-    report = await run(configured({f"{password_registry.host}/{repository}": places}, auth=auth))
+    targets = [f"{tls_registry.host}/{repository}", f"{client_certificate_registry.host}/{repository}"]
+    report = await run(configured({f"{password_registry.host}/{repository}": targets}, auth=auth))
     assert [(image.outcome, image.digest) for image in report.images] == [("copied", digest)] * 2
 
 
-async def test_a_large_layer_in_several_pieces(
+async def test_a_large_layer_is_copied_in_several_pieces(
     source_registry: DistributionRegistry, destination_registry: DistributionRegistry, repository: str
 ) -> None:
     document = image_manifest([raw.random_layer(5_000_000), raw.random_layer(700_000)])

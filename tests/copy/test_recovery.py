@@ -8,6 +8,7 @@ import pytest
 
 from imageferry.copy import upload_stream
 from imageferry.copy.reader import CHECKPOINT_SPACING
+from imageferry.copy.retries import UPLOAD_BREAKS
 from imageferry.registry.http import aiohttp_transport, client, retry
 from imageferry.report.outcomes import Report
 from testkit.images.documents import sha256
@@ -29,8 +30,8 @@ HALF = SIZE // 2 + 12_345
 async def copied(source: FakeRegistry, *destinations: FakeRegistry) -> Report:
     """Copy an image with the large blob to all destinations; judge every one that is said to have it."""
     digest = source.image("a/app", "v1", [BLOB])
-    places = [f"{each.host}/a/app" for each in destinations]
-    report = await run(configured({f"{source.host}/a/app:v1": places}, source, *destinations))
+    targets = [f"{each.host}/a/app" for each in destinations]
+    report = await run(configured({f"{source.host}/a/app:v1": targets}, source, *destinations))
     for each in destinations:
         if outcomes(report)[f"{each.host}/a/app:v1"] == "copied":
             assert each.digest("a/app", "v1") == digest
@@ -47,7 +48,7 @@ def reads(registry: FakeRegistry) -> list[Entry]:
 
 
 def begins(read: Entry) -> int:
-    """Give the byte from which on something was read."""
+    """Return the byte from which on something was read."""
     return int(read.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
 
@@ -142,7 +143,7 @@ async def test_breaks_are_counted_from_zero_with_each_progress(
 ) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.hang_up_reading(SIZE // 10)))
     assert errors(await copied(fake_source, fake_destination)) == {}
-    assert fake_destination.count("upload-patch") == 11 > upload_stream.BREAKS_IN_A_ROW
+    assert fake_destination.count("upload-patch") == 11 > UPLOAD_BREAKS
     assert (starts(fake_destination), sent(fake_destination)) == (1, SIZE)
 
 
@@ -153,15 +154,15 @@ async def test_an_upload_without_progress_is_given_up(fake_source: FakeRegistry,
         report = await copied(fake_source, destination)
         (words,) = errors(report).values()
         assert f"upload blob {DIGEST[7:19]} to {destination.host}/a/app" in words
-        assert destination.count("upload-patch") == upload_stream.BREAKS_IN_A_ROW
+        assert destination.count("upload-patch") == UPLOAD_BREAKS
 
 
 async def test_a_registry_that_claims_bytes_it_was_not_sent_is_not_believed(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.hang_up_reading(0), times=1))
-    told = actions.change(lambda reply: reply.set("Range", f"0-{SIZE + 5}"))
-    fake_destination.rules.append(Fault("upload-status", told))
+    claimed = actions.change(lambda reply: reply.set("Range", f"0-{SIZE + 5}"))
+    fake_destination.rules.append(Fault("upload-status", claimed))
     assert errors(await copied(fake_source, fake_destination)) == {}
     assert (starts(fake_destination), sent(fake_destination)) == (2, SIZE)
 
@@ -196,14 +197,14 @@ async def test_a_session_that_says_it_has_nothing_starts_anew(fake_source: FakeR
 
 
 @pytest.mark.parametrize(
-    ("quirks", "told"), [(Quirks(), 99_999), (Quirks(refuse_chunks=416), None), (Quirks(refuse_chunks=400), None)]
+    ("quirks", "received"), [(Quirks(), 99_999), (Quirks(refuse_chunks=416), None), (Quirks(refuse_chunks=400), None)]
 )
 async def test_where_nothing_can_go_on_it_starts_anew_and_is_not_asked_again(
-    fake_source: FakeRegistry, quirks: Quirks, told: int | None
+    fake_source: FakeRegistry, quirks: Quirks, received: int | None
 ) -> None:
     with FakeRegistry(quirks) as destination:
-        if told is not None:
-            destination.rules.append(Fault("upload-status", actions.with_header("Range", f"0-{told}")))
+        if received is not None:
+            destination.rules.append(Fault("upload-status", actions.with_header("Range", f"0-{received}")))
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1))
         destination.rules.append(Fault("upload-patch", actions.hang_up_reading(HALF), times=1, skip=2))
         assert errors(await copied(fake_source, destination)) == {}
@@ -249,7 +250,9 @@ async def test_a_destinations_token_that_ends_is_renewed(fake_source: FakeRegist
         assert len([entry for entry in destination.log.entries("upload-start") if entry.status == 202]) == 2
 
 
-async def test_a_stream_that_is_never_let_in_is_told(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_stream_that_is_never_authorized_is_an_error(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.refuse(401, "UNAUTHORIZED")))
     report = await copied(fake_source, fake_destination)
     assert "check the username and password" in next(iter(errors(report).values()))
@@ -339,7 +342,7 @@ async def test_a_destination_that_goes_down_does_not_hold_the_others_up(fake_sou
 async def copied_leaving(source: FakeRegistry, *destinations: FakeRegistry) -> Report:
     """Copy as `copied` does, where the registry itself has left a session behind."""
     digest = source.image("a/app", "v1", [BLOB])
-    places = [f"{each.host}/a/app" for each in destinations]
-    report = await run(configured({f"{source.host}/a/app:v1": places}, source, *destinations))
+    targets = [f"{each.host}/a/app" for each in destinations]
+    report = await run(configured({f"{source.host}/a/app:v1": targets}, source, *destinations))
     assert destinations[0].digest("a/app", "v1") == digest
     return report

@@ -4,7 +4,7 @@ import pytest
 
 from imageferry.copy.known_contents import MISSES
 from imageferry.copy.options import Options
-from imageferry.copy.transfer import WHOLE_LIMIT
+from imageferry.copy.transfer import SMALL_BLOB_LIMIT
 from testkit.images.push import push_blob
 from testkit.images.raw import gzip_layer, push_nested_index
 from testkit.registries import actions
@@ -43,8 +43,8 @@ async def test_an_up_to_date_run_between_real_registries(
 ) -> None:
     for number in range(5):
         push_nested_index(source_registry.host, repository, f"v{number}")
-    places = [f"{destination_registry.host}/{repository}", f"{destination_registry.host}/{repository}/two"]
-    text = configured({f"{source_registry.host}/{repository}": places}, source_registry, destination_registry)
+    targets = [f"{destination_registry.host}/{repository}", f"{destination_registry.host}/{repository}/two"]
+    text = configured({f"{source_registry.host}/{repository}": targets}, source_registry, destination_registry)
     assert errors(await run(text)) == {}
     source_registry.clear_log()
     destination_registry.clear_log()
@@ -106,7 +106,7 @@ async def test_small_blobs_are_looked_for_in_nothing_until_it_is_known_to_be_not
     assert MISSES <= fake_destination.count("blob-head") <= MISSES + 2
 
 
-@pytest.mark.parametrize("size", [100, WHOLE_LIMIT + 1])
+@pytest.mark.parametrize("size", [100, SMALL_BLOB_LIMIT + 1])
 async def test_what_a_run_that_was_killed_has_left_is_not_sent_again(
     fake_source: FakeRegistry, destination_registry: DistributionRegistry, repository: str, size: int
 ) -> None:
@@ -170,14 +170,14 @@ async def test_a_dry_run_writes_nothing(fake_source: FakeRegistry, fake_destinat
     assert fake_destination.tags("a/app") == (["v2"] if held else [])
 
 
-async def test_a_dry_run_tells_what_would_fail(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_dry_run_reports_what_would_fail(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     host = fake_destination.host
     text = configured({f"{fake_source.host}/a/app:v9": f"{host}/a/app"}, fake_source, fake_destination)
     report = await run(text, dry_run=True)
     assert "a/app:v9" in errors(report)[f"{host}/a/app:v9"]
 
 
-async def test_force_puts_what_is_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_force_puts_manifests_that_are_there(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     children = [fake_source.image("a/app", None, [bytes([number])]) for number in range(2)]
     fake_source.index("a/app", "v1", children)
     host = fake_destination.host

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageferry.copy import retry_budget
@@ -15,15 +15,15 @@ from imageferry.registry import Descriptor
 
 def test_breaks_without_progress_are_bounded() -> None:
     waiting = RetryBudget(3)
-    assert [waiting.broke(0) for _ in range(3)] == [True, True, False]
+    assert [waiting.record_failure(0) for _ in range(3)] == [True, True, False]
 
 
 def test_progress_counts_from_zero_again() -> None:
     waiting = RetryBudget(2, position=10)
-    assert waiting.broke(11)
-    assert waiting.broke(12)
+    assert waiting.record_failure(11)
+    assert waiting.record_failure(12)
     # Behind what was reached once is none.
-    assert not waiting.broke(11)
+    assert not waiting.record_failure(11)
 
 
 async def test_only_what_made_no_progress_waits_and_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,34 +36,35 @@ async def test_only_what_made_no_progress_waits_and_longer_each_time(monkeypatch
     monkeypatch.setattr(retry_budget, "FIRST_PAUSE", 1.0)
     waiting = RetryBudget(5)
     for position in (5, 5, 5, 6):
-        waiting.broke(position)
+        waiting.record_failure(position)
         await waiting.pause()
     first, second = slept
     assert 0.5 <= first <= 1.0 <= second <= 2.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, CHECKPOINT_SPACING), min_size=1, max_size=12), st.data())
 def test_the_hash_is_known_at_most_a_buffer_before_any_byte(lengths: list[int], data: st.DataObject) -> None:
     size = sum(lengths)
     content = bytes(size)
-    marks = HashCheckpoints(Descriptor("", f"sha256:{'0' * 64}", size))
-    position, state = marks.back_to(0)
+    checkpoints = HashCheckpoints(Descriptor("", f"sha256:{'0' * 64}", size))
+    position, state = checkpoints.restore(0)
     for length in lengths:
         state.update(content[position : position + length])
         position += length
-        marks.note(position, state)
+        checkpoints.save(position, state)
     offset = data.draw(st.integers(0, size))
-    begin, known = marks.back_to(offset)
+    begin, known = checkpoints.restore(offset)
     assert offset - CHECKPOINT_SPACING - max(lengths) < begin <= offset
     assert known.digest() == hashlib.sha256(content[:begin]).digest()
     # What lay behind is forgotten: it may be read otherwise.
-    assert marks.back_to(size)[0] == begin
+    assert checkpoints.restore(size)[0] == begin
 
 
 def test_the_states_of_a_huge_blob_are_bounded() -> None:
     size = 2**40
-    marks = HashCheckpoints(Descriptor("", f"sha256:{'0' * 64}", size))
+    checkpoints = HashCheckpoints(Descriptor("", f"sha256:{'0' * 64}", size))
     state = hashlib.sha256()
     for position in range(0, size, size // (2 * CHECKPOINTS)):
-        marks.note(position, state)
-    assert len(marks._positions) <= CHECKPOINTS + 1
+        checkpoints.save(position, state)
+    assert len(checkpoints._positions) <= CHECKPOINTS + 1

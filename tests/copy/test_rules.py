@@ -35,7 +35,7 @@ def digests(fake_source: FakeRegistry) -> dict[str, str]:
         (f"{A}:/^nothing$/", B, {}),
     ],
 )
-async def test_tags(
+async def test_the_tags_that_a_rule_names_or_selects_are_copied(
     fake_source: FakeRegistry,
     fake_destination: FakeRegistry,
     digests: dict[str, str],
@@ -54,7 +54,7 @@ async def test_tags(
 
 
 @pytest.mark.parametrize("target", ["", ":stable", "@{digest}"])
-async def test_a_digest(
+async def test_a_digest_is_copied_under_the_name_of_the_destination(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, digests: dict[str, str], target: str
 ) -> None:
     digest = digests["v1"]
@@ -109,7 +109,7 @@ async def test_an_empty_destination_is_the_default_one(
     assert held == {name: sorted(digests)}
 
 
-async def test_a_list_of_destinations(
+async def test_each_destination_of_a_list_gets_the_image(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, digests: dict[str, str]
 ) -> None:
     host = fake_destination.host
@@ -160,7 +160,9 @@ async def test_a_repository_without_tags_has_nothing_to_do(
     assert (report.images, report.status) == ([], "completed")
 
 
-async def test_a_tag_that_moved_is_moved(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_tag_that_moved_at_the_source_moves_at_the_destination(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
     images = {f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}
     text = configured(images, fake_source, fake_destination)
     for content in (b"first", b"second"):

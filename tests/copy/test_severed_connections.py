@@ -18,10 +18,10 @@ from tests.copy.running import configured, errors, run
 SIZE = 40 * 1024 * 1024
 CUT = 20 * 1024 * 1024
 
-#: What is sent besides blobs on all connections: requests' heads, small blobs and manifests (bytes).
+# What is sent besides blobs on all connections: requests' heads, small blobs and manifests (bytes).
 HEADS = 64 * 1024
 
-#: What a severed connection may lose on the way to a registry that is slow to read: the buffers of its sockets (bytes).
+# What a severed connection may lose on the way to a registry that is slow to read: the buffers of its sockets (bytes).
 IN_BUFFERS = 8 * 1024 * 1024
 
 
@@ -46,14 +46,14 @@ async def copied(
     """Copy an image with the layer through the forwarder, and to the healthy registries."""
     push_document(source.host, repository, "v1", image_manifest([layer]))
     source.clear_log()
-    places = [f"{host}/{repository}" for host in (severed.host, *(place.host for place in healthy))]
-    report = await run(configured({f"{source.host}/{repository}:v1": places}, source, severed, *healthy))
+    targets = [f"{host}/{repository}" for host in (severed.host, *(each.host for each in healthy))]
+    report = await run(configured({f"{source.host}/{repository}:v1": targets}, source, severed, *healthy))
     assert errors(report) == {}
     return report
 
 
 def read(source: DistributionRegistry, layer: bytes) -> list[int]:
-    """Give the bytes of each reading of the layer at the source."""
+    """Return the bytes of each reading of the layer at the source."""
     return [each.bytes_out for each in source.requests() if each.kind == "blob-get" and sha256(layer) in each.path]
 
 
@@ -106,15 +106,15 @@ async def test_with_a_healthy_destination_the_source_is_read_once(
         await copied(source_registry, repository, layer, severed, healthy)
         again = SIZE if broken == "3" else CUT + SIZE
         assert again - HEADS <= severed.forwarded <= again + HEADS
-    for place in (weak, healthy):
-        assert_same(source_registry, repository, place, repository, "v1")
+    for destination in (weak, healthy):
+        assert_same(source_registry, repository, destination, repository, "v1")
     assert read(source_registry, layer) == [len(layer)]
     # The healthy one takes its bytes once, and gives those that the other lacks.
     counts = healthy.counts()
     assert (counts["upload-start"], counts["upload-patch"], counts["blob-get"]) == (2, 1, 1 + 2)
 
 
-async def test_a_connection_that_is_severed_again_and_again(
+async def test_a_connection_that_is_severed_again_and_again_is_survived(
     source_registry: DistributionRegistry, third: Distribution3, repository: str, layer: bytes
 ) -> None:
     third.clear_log()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from testkit.images import raw
@@ -23,15 +24,15 @@ LARGE = bytes(range(256)) * 8192
 
 
 async def side_by_side(text: str) -> dict[str, str]:
-    """Copy all images of a configuration at the same time; give the errors."""
+    """Copy all images of a configuration at the same time; return the errors."""
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(), {}) as engine:
+    async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
         plans = await asyncio.gather(*(engine.plan(rule) for rule in configuration.rules))
-        works = [work for plan in plans for work in plan]
-        results = await asyncio.gather(*(engine.copy(work) for work in works), return_exceptions=True)
-        for work, result in zip(works, results, strict=True):
+        jobs = [job for plan in plans for job in plan]
+        results = await asyncio.gather(*(engine.copy(job) for job in jobs), return_exceptions=True)
+        for job, result in zip(jobs, results, strict=True):
             if isinstance(result, BaseException):
-                engine.give_up(work, result)
+                engine.give_up(job, result)
         return errors(engine.outcomes.report())
 
 
@@ -65,12 +66,12 @@ async def test_several_destinations_are_fed_by_one_read(fake_source: FakeRegistr
     digest = fake_source.image("a/app", "v1", [layer])
     fake_source.tag("a/app", "v2", "v1")
     with FakeRegistry() as one, FakeRegistry() as two, FakeRegistry() as three:
-        places = [one, two, three]
-        images = {f"{fake_source.host}/a/app": [f"{place.host}/a/app" for place in places]}
-        report = await run(configured(images, fake_source, *places))
+        registries = [one, two, three]
+        images = {f"{fake_source.host}/a/app": [f"{each.host}/a/app" for each in registries]}
+        report = await run(configured(images, fake_source, *registries))
         assert report.totals.copied == 6
-        assert all(place.digest("a/app", "v1") == place.digest("a/app", "v2") == digest for place in places)
-        assert [place.count("upload-start") for place in places] == [2, 2, 2]
+        assert all(each.digest("a/app", "v1") == each.digest("a/app", "v2") == digest for each in registries)
+        assert [each.count("upload-start") for each in registries] == [2, 2, 2]
     assert (fake_source.count("tags"), fake_source.count("blob-get")) == (1, 2)
     read = sum(entry.bytes_out for entry in fake_source.log.entries("blob-get"))
     assert (report.totals.bytes_read, report.totals.bytes_written) == (read, 3 * read)
@@ -85,15 +86,15 @@ async def test_a_destination_that_refuses_drops_out(
     digest = fake_source.image("a/app", "v1", [layer])
     with FakeRegistry() as broken:
         broken.rules.append(Fault(kind, actions.refuse(403, "DENIED", "quota exceeded")))
-        places = [f"{broken.host}/a/app", f"{fake_destination.host}/a/app"]
-        report = await run(configured({f"{fake_source.host}/a/app:v1": places}, fake_source, broken, fake_destination))
+        targets = [f"{broken.host}/a/app", f"{fake_destination.host}/a/app"]
+        report = await run(configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, broken, fake_destination))
         refused = not (kind == "upload-patch" and layer is SHARED)
         assert outcomes(report) == {
-            f"{places[0]}:v1": "failed" if refused else "copied",
-            f"{places[1]}:v1": "copied",
+            f"{targets[0]}:v1": "failed" if refused else "copied",
+            f"{targets[1]}:v1": "copied",
         }
         if refused:
-            assert "quota exceeded" in errors(report)[f"{places[0]}:v1"]
+            assert "quota exceeded" in errors(report)[f"{targets[0]}:v1"]
             assert broken.digest("a/app", "v1") is None
     assert fake_destination.digest("a/app", "v1") == digest
     assert fake_source.count("blob-get") == 2
@@ -107,34 +108,34 @@ async def test_a_destination_that_cannot_be_opened_drops_out(
     bad.write_text("no certificate")
     for tag in ("v1", "v2"):
         fake_source.image("a/app", tag)
-    places = ["registry.invalid/a/app", f"{fake_destination.host}/a/app"]
+    targets = ["registry.invalid/a/app", f"{fake_destination.host}/a/app"]
     auth = {"registry.invalid": {"ca_file": str(bad)}}
-    text = configured({f"{fake_source.host}/a/app": places}, fake_source, fake_destination, auth=auth)
+    text = configured({f"{fake_source.host}/a/app": targets}, fake_source, fake_destination, auth=auth)
     report = await run(text, force=force)
     assert outcomes(report) == {
-        **{f"{places[0]}:{tag}": "failed" for tag in ("v1", "v2")},
-        **{f"{places[1]}:{tag}": "copied" for tag in ("v1", "v2")},
+        **{f"{targets[0]}:{tag}": "failed" for tag in ("v1", "v2")},
+        **{f"{targets[1]}:{tag}": "copied" for tag in ("v1", "v2")},
     }
-    assert "TLS files" in errors(report)[f"{places[0]}:v1"]
+    assert "TLS files" in errors(report)[f"{targets[0]}:v1"]
 
 
-async def test_a_failure_is_told_once(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
+async def test_a_failure_is_reported_once(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     fake_source.image("a/app", "v1")
     fake_destination.image("a/app", "v1")
     with FakeRegistry() as broken:
         broken.rules.append(Fault("manifest-head", actions.refuse(410, "GONE")))
         fake_source.rules.append(Fault("manifest-head", actions.refuse(410, "GONE")))
-        places = [f"{broken.host}/a/app", f"{fake_destination.host}/a/app"]
-        report = await run(configured({f"{fake_source.host}/a/app:v1": places}, fake_source, broken, fake_destination))
-    assert outcomes(report) == {f"{place}:v1": "failed" for place in places}
+        targets = [f"{broken.host}/a/app", f"{fake_destination.host}/a/app"]
+        report = await run(configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, broken, fake_destination))
+    assert outcomes(report) == {f"{each}:v1": "failed" for each in targets}
 
 
 async def test_two_repositories_of_one_registry_take_one_upload(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     digest = fake_source.image("a/app", "v1", [SHARED, LARGE])
-    places = [f"{fake_destination.host}/{name}/app" for name in ("one", "two", "three")]
-    report = await run(configured({f"{fake_source.host}/a/app:v1": places}, fake_source, fake_destination))
+    targets = [f"{fake_destination.host}/{name}/app" for name in ("one", "two", "three")]
+    report = await run(configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, fake_destination))
     assert report.totals.copied == 3
     assert all(fake_destination.digest(f"{name}/app", "v1") == digest for name in ("one", "two", "three"))
     assert (fake_source.count("blob-get"), fake_destination.count("upload-start")) == (3, 3)
@@ -145,8 +146,8 @@ async def test_two_repositories_of_one_registry_take_one_upload(
 async def test_a_mount_that_is_refused_becomes_an_upload(fake_source: FakeRegistry, status: int) -> None:
     with FakeRegistry(Quirks(mount=status)) as destination:
         digest = fake_source.image("a/app", "v1", [SHARED, LARGE])
-        places = [f"{destination.host}/one/app", f"{destination.host}/two/app"]
-        report = await run(configured({f"{fake_source.host}/a/app:v1": places}, fake_source, destination))
+        targets = [f"{destination.host}/one/app", f"{destination.host}/two/app"]
+        report = await run(configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, destination))
         assert report.totals.copied == 2
         assert destination.digest("one/app", "v1") == destination.digest("two/app", "v1") == digest
         assert (destination.count("mount"), report.totals.blobs_mounted) == (3, 0)
@@ -167,7 +168,7 @@ async def test_within_one_registry_blobs_are_mounted(fake_source: FakeRegistry) 
     assert (report.totals.bytes_read, report.totals.bytes_written) == (0, 0)
 
 
-async def test_within_one_registry_with_tokens() -> None:
+async def test_blobs_are_mounted_within_one_registry_with_tokens() -> None:
     with FakeRegistry(auth=Bearer({"ferry": "secret"})) as registry:
         digest = registry.image("a/app", "v1", [SHARED])
         auth = {registry.host: {"username": "ferry", "password": "secret", "insecure": True}}
@@ -177,7 +178,9 @@ async def test_within_one_registry_with_tokens() -> None:
         assert registry.count("blob-get") == 0
 
 
-async def test_within_one_real_registry(source_registry: DistributionRegistry, repository: str) -> None:
+async def test_blobs_are_mounted_within_one_real_registry(
+    source_registry: DistributionRegistry, repository: str
+) -> None:
     raw.push_nested_index(source_registry.host, repository, "v1")
     source_registry.clear_log()
     images = {f"{source_registry.host}/{repository}:v1": f"{source_registry.host}/copy/{repository}"}
@@ -186,7 +189,7 @@ async def test_within_one_real_registry(source_registry: DistributionRegistry, r
     assert_same(source_registry, repository, source_registry, f"copy/{repository}", "v1")
 
 
-async def test_a_tag_within_one_repository(fake_source: FakeRegistry) -> None:
+async def test_a_tag_is_copied_within_one_repository(fake_source: FakeRegistry) -> None:
     digest = fake_source.image("a/app", "v1")
     images = {f"{fake_source.host}/a/app:v1": f"{fake_source.host}/a/app:stable"}
     assert errors(await run(configured(images, fake_source))) == {}
@@ -206,6 +209,6 @@ async def test_one_bad_source_does_not_spoil_another_with_the_same_blob(fake_des
             f"{bad.host}/a/app:v1": f"{fake_destination.host}/bad/app",
             f"{good.host}/a/app:v1": f"{fake_destination.host}/good/app",
         }
-        told = await side_by_side(configured(images, good, bad, fake_destination))
-        assert list(told) == [f"{fake_destination.host}/bad/app:v1"]
+        failed = await side_by_side(configured(images, good, bad, fake_destination))
+        assert list(failed) == [f"{fake_destination.host}/bad/app:v1"]
         assert fake_destination.digest("good/app", "v1")

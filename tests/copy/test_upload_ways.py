@@ -130,7 +130,7 @@ async def test_a_blob_is_one_request_where_nobody_asks_for_more(fake_source: Fak
 
 
 def lengths(patches: list[Entry]) -> list[int]:
-    """Give the bytes of each PATCH, after a check that each begins where the one before it ended."""
+    """Return the bytes of each PATCH, after a check that each begins where the one before it ended."""
     begin = 0
     for patch in patches:
         assert patch.headers["content-range"] == f"{begin}-{begin + patch.bytes_in - 1}"
@@ -152,8 +152,8 @@ async def test_chunks_are_as_large_as_the_registry_wants_them(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, most: int, least: int, expected: list[int]
 ) -> None:
     fake_destination.quirks.least_chunk = least
-    told = actions.with_header("OCI-Chunk-Max-Length", str(most))
-    fake_destination.rules.append(Fault("upload-start", told))
+    limit = actions.with_header("OCI-Chunk-Max-Length", str(most))
+    fake_destination.rules.append(Fault("upload-start", limit))
     await copied(fake_source, fake_destination, LARGE[:1])
     assert lengths(fake_destination.log.entries("upload-patch")) == expected
 
@@ -184,7 +184,7 @@ async def test_a_proxy_that_limits_a_request_gets_chunks(
     assert fake_destination.count("upload-patch") == 1 + 4 * len(LARGE)
 
 
-async def test_what_is_too_large_in_chunks_too_is_told(
+async def test_a_blob_that_is_too_large_in_chunks_too_is_an_error(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload_dialect, "CHUNK_SIZE", 1_000_000)

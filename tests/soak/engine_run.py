@@ -14,6 +14,7 @@ from tenacity import RetryCallState
 from imageferry.concurrency import for_each
 from imageferry.config import load_text
 from imageferry.copy import retry_budget, upload_stream
+from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.options import DEFAULT_PROC, Options
@@ -38,7 +39,7 @@ LONGEST_PAUSE = 0.05
 async def cross(text: str, proc: int = DEFAULT_PROC) -> Report:
     """Do what a configuration says with ``proc`` blobs in flight, and return the report."""
     configuration = load_text(text, "config.json", environment={})
-    async with Engine(configuration, Options(proc=proc), {}) as engine:
+    async with Engine(configuration, Options(proc=proc), mover=BlobMove.run, environment={}) as engine:
 
         async def copy(work: CopyJob) -> None:
             await _copy(engine, work)

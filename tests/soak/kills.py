@@ -14,7 +14,7 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from imageferry.copy.transfer import WHOLE_LIMIT
+from imageferry.copy.transfer import SMALL_BLOB_LIMIT
 from imageferry.report.outcomes import Report
 from testkit.command_line import ROOT, CommandLine
 from testkit.prefect.server import PrefectServer, running_server
@@ -194,7 +194,7 @@ class _Kill:
             for digest in entry.query.get("digest", [])
         }
         sizes = {(repository, digest): size for image, _, repository in copies for digest, size in image.blobs.items()}
-        small = {kept for kept in again if sizes[kept] <= WHOLE_LIMIT}
+        small = {kept for kept in again if sizes[kept] <= SMALL_BLOB_LIMIT}
         tally.blobs_sent_again += len(again - small)
         tally.small_blobs_sent_again += len(small)
         faults = [f"blob {digest} of {name} had arrived, and was sent again" for name, digest in sorted(again - small)]

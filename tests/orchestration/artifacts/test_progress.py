@@ -49,7 +49,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
 @pytest.fixture
 def run() -> RunContext:
     configuration = load_text('{"images": {"quay.io/a/app": "b.example/app"}}', "c.json", environment={})
-    run = RunContext(Engine(configuration, Options(), {}))
+    run = RunContext(Engine(configuration, Options(), environment={}))
     source = Reference.parse("quay.io/a/app:v1")
     run.work["quay.io/a/app"] = {"v1": CopyJob(source, (Reference.parse("b.example/app:v1"),), PlatformFilter())}
     run.engine.outcomes.planned = 4

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import threading
 import time
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,37 @@ def test_all_is_copied_while_the_database_is_locked(
     copied = [run for run in runs if run["name"].startswith("copy") and run["state_type"] == "COMPLETED"]
     assert (INCOMPLETE in finished.err) == (len(copied) < RULES * TAGS)
     assert mortal_server.api.flow_run(command.report()["flow_run_id"])["state_type"] == "COMPLETED"
+
+
+class _Broken(BaseHTTPRequestHandler):
+    """A server that is healthy and can do nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path.endswith("/health") else 500)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(500)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def test_all_is_copied_when_the_server_can_create_no_flow_run(
+    tmp_path: Path, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    # A blob of each image is large enough for a task run of its own.
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        more = IMPATIENT | {"IMAGEFERRY_BLOB_TASK_SIZE": "0"}
+        command = CommandLine(tmp_path, f"http://127.0.0.1:{server.server_address[1]}/api", more=more)
+        configure(command, fake_source, fake_destination)
+        finished = command.run("--report", "report.json")
+        server.shutdown()
+    all_copied(command, finished, fake_destination)
+    assert INCOMPLETE in finished.err
 
 
 def test_a_failed_image_fails_the_run_with_or_without_a_history(

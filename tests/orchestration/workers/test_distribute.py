@@ -234,7 +234,7 @@ async def test_a_limit_holds_over_all_runs(
     configuration = load_text(configured({"a.example/a": "b.example/b"}), "c", environment={})
     monkeypatch.setattr(slots_module, "flow_run", SimpleNamespace(id=str(uuid4())))
     monkeypatch.setattr(slots_module, "LOG_WAIT_AFTER", 0.1)
-    runs = [RunContext(Engine(configuration, Options(), {})) for _ in range(2)]
+    runs = [RunContext(Engine(configuration, Options(), environment={})) for _ in range(2)]
     registries = sorted(configuration.rules[0].registries)
     assert registries == ["a.example", "b.example"]
     with temporary_settings({PREFECT_API_URL: prefect_server.url}), caplog.at_level(logging.INFO, "imageferry.slots"):

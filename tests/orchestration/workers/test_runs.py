@@ -75,7 +75,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 def run() -> RunContext:
     """A run that would have others."""
     configuration = load_text(configured({"a.example/a": "b.example/b"}), "c", environment={})
-    return RunContext(Engine(configuration, Options(), {}), flow_run_id=str(uuid4()))
+    return RunContext(Engine(configuration, Options(), environment={}), flow_run_id=str(uuid4()))
 
 
 @pytest.mark.parametrize(

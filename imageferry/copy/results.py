@@ -1,0 +1,70 @@
+"""What became of the images of a run, as those who plan and copy them report it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from imageferry.copy.batches import Batch
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.job import CopyJob
+from imageferry.errors import ImageferryError
+from imageferry.reference import Reference
+from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
+from imageferry.selection import PlatformFilter
+
+
+class Results:
+    """Records the outcome of each image at each destination, once."""
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        self._outcomes = outcomes
+
+    def add_planned(self, images: int) -> None:
+        """Count images at their destinations that the plan has found."""
+        self._outcomes.planned += images
+
+    def add(self, outcome: ImageOutcome) -> None:
+        """Record the outcome of an image that needs no job: one that is up to date, or that a dry run would copy."""
+        self._outcomes.add(outcome)
+
+    def finish(self, job: CopyJob, destination: Reference, outcome: ImageOutcome) -> None:
+        """Record the outcome of a job at one destination."""
+        job.finished.add(destination)
+        self._outcomes.add(outcome)
+
+    def give_up(self, job: CopyJob, error: BaseException) -> None:
+        """Record every destination of the job that is not finished as failed.
+
+        Each gets the error of its own where ``error`` is a ``DeliveryError`` that names it.
+        """
+        failures = error.failures if isinstance(error, DeliveryError) else {}
+        for destination in job.destinations:
+            if destination not in job.finished:
+                job.finished.add(destination)
+                self.fail(job.name, str(destination), job.platforms, failures.get(str(destination), error))
+
+    def fail(self, source: str, destination: str, platforms: PlatformFilter, error: BaseException) -> None:
+        """Record an image that failed, with the error's message."""
+        self._outcomes.retry_platforms[source, destination] = [str(platform) for platform in platforms.platforms]
+        message = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
+        self._outcomes.add(ImageOutcome(source=source, destination=destination, outcome=Outcome.FAILED, error=message))
+
+    def merge(self, batch: Batch, images: Iterable[ImageOutcome], *, again: bool = False) -> None:
+        """Record what another run reported of the batch's images; those that it did not report stay unfinished.
+
+        ``again``: another run of the batch came before it and was lost before it could report. What is up to date now
+        was copied by that one.
+        """
+        reported = {(image.source, image.destination): image for image in images}
+        for job in batch.jobs:
+            for destination in job.destinations:
+                image = reported.get((job.name, str(destination)))
+                if image is None or destination in job.finished:
+                    continue
+                if image.outcome is Outcome.FAILED:
+                    key = image.source, image.destination
+                    self._outcomes.retry_platforms[key] = [str(platform) for platform in job.platforms.platforms]
+                elif again and image.outcome is Outcome.UP_TO_DATE:
+                    image = replace(image, outcome=Outcome.COPIED)
+                self.finish(job, destination, image)

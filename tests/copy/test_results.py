@@ -1,0 +1,63 @@
+"""What became of images, as it is recorded."""
+
+from dataclasses import replace
+
+import pytest
+
+from imageferry.copy.batches import Batch
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.job import CopyJob
+from imageferry.copy.results import Results
+from imageferry.reference import Reference
+from imageferry.registry.errors import NotFound
+from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
+from imageferry.selection import PlatformFilter
+from tests.copy.test_batches import jobs
+
+SOURCE, NEAR, FAR = (Reference(host, "x/app").at("v1") for host in ("a.example", "b.example", "c.example"))
+
+
+@pytest.fixture
+def outcomes() -> Outcomes:
+    return Outcomes()
+
+
+def test_a_job_that_is_given_up_has_failed_where_it_was_not_finished(outcomes: Outcomes) -> None:
+    job = CopyJob(SOURCE, (NEAR, FAR), PlatformFilter.parse(["linux/arm64"]))
+    results = Results(outcomes)
+    copied = ImageOutcome(str(SOURCE), str(NEAR), Outcome.COPIED)
+    results.finish(job, NEAR, copied)
+    assert not job.is_finished
+    results.give_up(job, ValueError("a bug"))
+    assert job.is_finished
+    assert outcomes.images[0] is copied
+    assert (outcomes.images[1].destination, outcomes.images[1].error) == (str(FAR), "unexpected ValueError: a bug")
+    assert outcomes.retry_platforms == {(str(SOURCE), str(FAR)): ["linux/arm64"]}
+
+
+def test_each_destination_has_the_error_of_its_own(outcomes: Outcomes) -> None:
+    job = CopyJob(SOURCE, (NEAR, FAR), PlatformFilter())
+    errors = {str(NEAR): NotFound("read", "near"), str(FAR): NotFound("read", "far")}
+    Results(outcomes).give_up(job, DeliveryError("image", errors))
+    assert {image.destination: image.error for image in outcomes.images} == {
+        name: str(error) for name, error in errors.items()
+    }
+
+
+def test_what_another_run_reports_of_a_batch_is_the_outcome_of_its_images(outcomes: Outcomes) -> None:
+    results, batch = Results(outcomes), Batch("rule", 1, 1, tuple(jobs(4)))
+    ends = [Outcome.COPIED, Outcome.FAILED, Outcome.UP_TO_DATE]
+    reported = [
+        ImageOutcome(job.name, str(job.destinations[0]), end, error="why" if end is Outcome.FAILED else None)
+        for job, end in zip(batch.jobs, ends, strict=False)
+    ]
+    stranger = replace(reported[0], source="a.example/x/other:v1")
+    results.merge(batch, [*reported, stranger])
+    assert outcomes.images == reported
+    assert not batch.is_finished
+    assert list(outcomes.retry_platforms) == [(reported[1].source, reported[1].destination)]
+    # A second run of the batch finds what the first one has copied and could not report.
+    last = ImageOutcome(batch.jobs[3].name, str(batch.jobs[3].destinations[0]), Outcome.UP_TO_DATE)
+    results.merge(batch, [*reported, last], again=True)
+    assert batch.is_finished
+    assert outcomes.images == [*reported, replace(last, outcome=Outcome.COPIED)]
