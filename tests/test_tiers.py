@@ -22,7 +22,7 @@ def test_what_is_marked_exists(place: str) -> None:
         ("tests/test_text.py::TestSize::test_bytes[1-1 B]", [], set()),
         ("tests/copy/test_order.py::test_any", ["repository", "source_registry"], {"registry"}),
         ("tests/copy/test_order.py::test_any", ["command", "prefect_server", "prefect_home"], {"prefect"}),
-        ("tests/copy/test_limits.py::test_a_slow_lane_is_no_stall[source]", ["fake_source"], {"slow"}),
+        ("tests/copy/test_limits.py::test_a_limited_bandwidth_is_no_stall[source]", ["fake_source"], {"slow"}),
         ("tests/copy/test_recovery.py::test_any", ["destination_registry"], {"registry", "slow"}),
         ("tests/browser/test_ui.py::test_any", ["ui"], {"browser", "prefect", "registry", "slow"}),
     ],
