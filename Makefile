@@ -63,7 +63,7 @@ test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
 
 .PHONY: quick
 quick: $(INSTALLED) ## the tests that need neither Prefect's server nor a registry, and are quick
-	@exec $(BIN)/python -m pytest -n auto --dist loadgroup -m '$(QUICK)' --hypothesis-profile=dev $(ARGS)
+	@exec $(BIN)/python -m pytest -n auto --dist loadgroup --quick -m '$(QUICK)' --hypothesis-profile=dev $(ARGS)
 
 .PHONY: coverage
 coverage: override ARGS += --cov --cov-report=term:skip-covered

@@ -21,6 +21,16 @@ pytest_plugins = ["tests.prefect_fixtures"]
 settings.register_profile("dev", max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the flag of `make quick`."""
+    parser.addoption("--quick", action="store_true", help="read no test file whose import brings Prefect")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what `--quick` does not read; say nothing of the rest."""
+    return True if config.getoption("quick") and tiers.imports_prefect(collection_path) else None
+
+
 # First, so that `-m` finds the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The lists of promises and of registries' habits name tests that exist."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ LISTS = [ROOT / "docs" / name for name in ("promises.md", "registry-habits.md")]
 ELSEWHERE = re.compile(r"\]\([\w-]+\.md\)")
 
 
+@functools.cache
 def _tests_of(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     return {each.name for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}

@@ -1,11 +1,13 @@
 """The tiers of the tests."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.tiers import ROOT, TESTS, mark
+from tests.tiers import IMPORTS_PREFECT, ROOT, TESTS, imports_prefect, mark
 
 
 @pytest.mark.parametrize("place", TESTS)
@@ -14,6 +16,20 @@ def test_what_is_marked_exists(place: str) -> None:
     assert (ROOT / path).exists()
     for name in names:
         assert f" {name}(" in (ROOT / path).read_text() or f"class {name}:" in (ROOT / path).read_text()
+
+
+@pytest.mark.parametrize("place", IMPORTS_PREFECT)
+def test_what_is_not_read_exists(place: str) -> None:
+    assert (ROOT / place).exists()
+
+
+def test_what_quick_reads_imports_no_prefect() -> None:
+    tests = (ROOT / "tests").rglob("test_*.py")
+    read = [path for path in tests if not any(map(imports_prefect, (path, *path.parents)))]
+    modules = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in read]
+    assert len(modules) > 50
+    program = f"import sys, {', '.join(modules)}\nassert 'prefect' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize(

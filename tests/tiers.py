@@ -27,13 +27,29 @@ FIXTURES = {
     "slow": {"without_prefect"},
 }
 
+# Files and folders whose import alone brings Prefect, which takes seconds: `--quick` does not even read them.
+IMPORTS_PREFECT = (
+    "tests/browser",
+    "tests/deployments",
+    "tests/orchestration/artifacts/test_progress.py",
+    "tests/orchestration/artifacts/test_rule_history.py",
+    "tests/orchestration/artifacts/test_run_tags.py",
+    "tests/orchestration/blocks",
+    "tests/orchestration/server/test_internals.py",
+    "tests/orchestration/server/test_monitor.py",
+    "tests/orchestration/server/test_prefect_settings.py",
+    "tests/orchestration/workers",
+    "tests/test_wheel.py",
+)
+
 # Folders, files, classes and single tests, each with its markers.
 TESTS = {
     "tests/browser": ("browser", "prefect", "registry", "slow"),
     "tests/cli/test_command.py::test_a_first_run_anywhere_needs_no_set_up": ("prefect",),
     "tests/config/test_document.py::test_the_parser_in_python_says_the_same": ("slow",),
     "tests/config/test_rules.py::test_ten_thousand_rules_are_as_many_rules": ("slow",),
-    "tests/copy/test_breaking.py::test_a_destination_that_stands_still_drops_out": ("slow",),
+    "tests/copy/test_breaking.py": ("slow",),
+    "tests/copy/test_ecr.py": ("slow",),
     "tests/copy/test_limits.py::test_500_tags_at_an_unreachable_registry_fail_after_few_attempts": ("slow",),
     "tests/copy/test_limits.py::test_a_blob_may_take_longer_than_any_time_out": ("slow",),
     "tests/copy/test_limits.py::test_a_limited_bandwidth_is_no_stall": ("slow",),
@@ -41,12 +57,14 @@ TESTS = {
     "tests/copy/test_order.py::test_a_source_waits_for_a_destination_that_is_slow": ("slow",),
     "tests/copy/test_reader.py::test_the_bytes_are_the_blobs_or_there_is_an_error": ("slow",),
     "tests/copy/test_recovery.py": ("slow",),
+    "tests/copy/test_upload_ways.py": ("slow",),
     "tests/copy/test_requests.py::test_small_blobs_are_looked_for_in_nothing_until_it_is_known_to_be_nothing": (
         "slow",
     ),
     "tests/deployments/test_postgres.py": ("prefect",),
     "tests/orchestration/blocks/test_block_types.py::test_a_server_that_does_not_answer_is_told": ("slow",),
     "tests/orchestration/server/test_server_lost.py": ("prefect",),
+    "tests/registry/limits/test_limiter.py::test_failures_with_answers_between_them_hold_nobody": ("slow",),
     "tests/registry/test_any_answer.py": ("slow",),
     "tests/registry/test_raw_answers.py::test_any_bytes": ("slow",),
     "tests/soak/test_soak.py::test_a_seed_ends_as_it_must": ("registry", "slow"),
@@ -57,7 +75,14 @@ TESTS = {
     "tests/testkit/test_inprocess.py::test_skopeo_reads_a_signed_schema_1_manifest": ("registry",),
     "tests/testkit/test_inprocess.py::test_skopeo_signs_in": ("registry",),
     "tests/testkit/test_inprocess.py::test_tags_come_in_pages": ("registry",),
+    "tests/test_tiers.py::test_what_quick_reads_imports_no_prefect": ("slow",),
+    "tests/test_wheel.py": ("slow",),
 }
+
+
+def imports_prefect(path: Path) -> bool:
+    """Whether a test file, or all of a folder, is not read by `--quick`."""
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).as_posix() in IMPORTS_PREFECT
 
 
 def mark(items: Iterable[pytest.Item]) -> None:

@@ -87,7 +87,8 @@ class Host(ABC):
 
     def start(self) -> None:
         """Listen. After a stop: on the same port as before."""
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # asyncio turns Nagle's algorithm off only for sockets that name TCP: else each answer waits 40 ms for an ACK.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self._address, self._port))
         listener.listen(1024)

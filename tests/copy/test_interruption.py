@@ -44,6 +44,8 @@ async def test_a_copy_that_is_cancelled_leaves_no_session(
     async with planned(fake_source, fake_destination) as (engine, (job,)):
         copying = asyncio.create_task(engine.copy(job))
         await until(lambda: any(entry.bytes_in for entry in fake_destination.log.entries("upload-patch")))
+        # The small config is there: the large layer's session is the only one left.
+        await until(lambda: fake_destination.count("upload-put") == 1)
         copying.cancel()
         with pytest.raises(asyncio.CancelledError):
             await copying
