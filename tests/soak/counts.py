@@ -1,4 +1,4 @@
-"""What a soak has come to: counted as it goes, told as text and as JSON."""
+"""What a soak has come to: counted as it goes, printed as text and as JSON."""
 
 import json
 from collections import Counter
@@ -76,5 +76,5 @@ class Counts:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """Give all of it as JSON."""
+        """Return all of it as JSON."""
         return json.dumps(vars(self), indent=2)

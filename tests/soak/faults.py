@@ -17,13 +17,13 @@ UPLOADS = ("upload-start", "mount", "upload-patch", "upload-put", "upload-status
 WRITES = (*UPLOADS, "manifest-put")
 BODIES = ("upload-patch", "upload-put")
 
-#: Statuses that may be gone at the next try.
+# Statuses that may be gone at the next try.
 _PASSING = (408, 500, 502, 503, 504)
 
-#: Seconds: more than twice what the engine is made to wait for.
+# Seconds: more than twice what the engine is made to wait for.
 _LONGEST_SILENCE = 8.0
 
-#: How often each kind is drawn, and the requests it may be for, at a source and at a destination.
+# How often each kind is drawn, and the requests it may be for, at a source and at a destination.
 TROUBLES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "reset in an answer": (4, READS, ("manifest-get", "tags")),
     "answer cut short": (4, READS, ("manifest-get", "tags")),
@@ -41,7 +41,7 @@ TROUBLES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "token expiry": (2, (*LOOKS,), (*LOOKS, *WRITES)),
 }
 
-#: The kinds that may last for ever; the others heal by themselves or are no more than slow.
+# The kinds that may last for ever; the others heal by themselves or are no more than slow.
 _LASTING = ("reset in an answer", "too many requests", "server error", "hang-up", "lost answer", "reset in an upload")
 
 
@@ -117,7 +117,7 @@ def draw_faults(rng: Random, *, destination: bool, tokens: bool, most: int) -> l
 
 
 def draw_lasting_fault(rng: Random, *, destination: bool) -> ScheduledFault:
-    """Draw a trouble that never ends, for one sort of request: what it makes impossible must be told."""
+    """Draw a trouble that never ends, for one sort of request: what it makes impossible must be reported."""
     sorts = ("upload-start", *BODIES, "manifest-put") if destination else ("manifest-get", "blob-get")
     while True:
         drawn = _draw(rng, rng.choice(_LASTING), destination=destination)

@@ -6,10 +6,10 @@ from testkit.registries.auth import Auth
 from testkit.registries.exchange import Call, Hangup, Reply, error
 from testkit.registries.server import Host
 
-#: Headers that belong to one connection (RFC 9110, 7.6.1), and the credentials that end here.
+# Headers that belong to one connection (RFC 9110, 7.6.1), and the credentials that end here.
 _OF_THE_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "authorization"})
 
-#: Seconds in which the registry behind it must take or give a piece: far more than any does.
+# Seconds in which the registry behind it must take or give a piece: far more than any does.
 _LIMIT = 120.0
 
 

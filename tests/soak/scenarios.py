@@ -1,4 +1,4 @@
-"""One seed's world: images, the registries they are copied between, and what goes wrong there."""
+"""One seed's scenario: images, the registries they are copied between, and what goes wrong there."""
 
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
@@ -8,7 +8,7 @@ from testkit.registries.quirks import Quirks
 from tests.soak.faults import ScheduledFault, draw_faults, draw_lasting_fault
 from tests.soak.images import MIB, Image, described, images
 
-#: Kinds of registries: docker/distribution 2.8, distribution 3, and the one in process.
+# Kinds of registries: docker/distribution 2.8, distribution 3, and the one in process.
 DISTRIBUTION_2, DISTRIBUTION_3, IN_PROCESS = "distribution 2", "distribution 3", "in process"
 KINDS = (DISTRIBUTION_2, DISTRIBUTION_3, IN_PROCESS)
 
@@ -59,7 +59,7 @@ class Scenario:
 
 
 def make_scenario(seed: int, kinds: tuple[str, ...] = KINDS) -> Scenario:
-    """Make the world of a seed, of registries of these kinds."""
+    """Make the scenario of a seed, of registries of these kinds."""
     rng = Random(seed)
     made = tuple(images(rng, largest=3 * MIB, most=4))
     source = _site(rng, kinds, destination=False)

@@ -9,7 +9,7 @@ from testkit.registries.storage import Manifest, Storage
 
 _TYPES = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
 
-#: A manifest: its bytes and the media type it is stored under.
+# A manifest: its bytes and the media type it is stored under.
 Held = tuple[bytes, str]
 
 
