@@ -61,11 +61,11 @@ def soak(
     chosen_seeds = [seed] if seed is not None else list(range(first, first + (seeds or 0)))
     chosen_kills = [kill] if kill is not None else list(range(first, first + (kills or 0)))
     folder = Path(tempfile.mkdtemp(prefix="imageferry-soak-"))
-    tally = _run(folder, chosen_seeds, chosen_kills)
-    print(tally.text(), flush=True)
+    counts = _run(folder, chosen_seeds, chosen_kills)
+    print(counts.text(), flush=True)
     if json is not None:
-        json.write_text(tally.to_json() + "\n")
-    if tally.wrong:
+        json.write_text(counts.to_json() + "\n")
+    if counts.wrong:
         print(f"what they left is in {folder}", flush=True)
         return 1
     shutil.rmtree(folder, ignore_errors=True)
@@ -73,27 +73,27 @@ def soak(
 
 
 def _run(folder: Path, seeds: list[int], kills: list[int]) -> Counts:
-    tally, kinds = Counts(), kinds_here()
+    counts, kinds = Counts(), kinds_here()
     begun = spoken = time.monotonic()
     print(f"registries: {', '.join(kinds)}; files in {folder}", flush=True)
     with Killer(folder, kinds) as killer:
 
-        def sailed(number: int) -> Counts:
+        def run_seed(number: int) -> Counts:
             return asyncio.run(run_scenario(make_scenario(number, kinds), folder / f"seed-{number}"))
 
-        for work, number in (*((sailed, seed) for seed in seeds), *((killer.kill, kill) for kill in kills)):
+        for work, number in (*((run_seed, seed) for seed in seeds), *((killer.kill, kill) for kill in kills)):
             # A loop that is blocked cannot time itself out: this tells where it stands, and ends the process.
             faulthandler.dump_traceback_later(3 * HANGS_AFTER, exit=True)
             done = work(number)
             faulthandler.cancel_dump_traceback_later()
-            tally.add(done)
-            tally.seconds = time.monotonic() - begun
+            counts.add(done)
+            counts.seconds = time.monotonic() - begun
             for what, why in done.wrong.items():
                 print("\n  ".join([f"wrong: python -m tests.soak {what}", *why]), flush=True)
             if time.monotonic() - spoken > _SPEAK_EVERY:
                 spoken = time.monotonic()
-                print(tally.line(len(seeds), len(kills)), flush=True)
-    return tally
+                print(counts.line(len(seeds), len(kills)), flush=True)
+    return counts
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report
 from tests.soak.images import Image
-from tests.soak.registries import Place
+from tests.soak.registries import SoakRegistry
 from tests.soak.storage import missing_below
 
 # What a person does not want to read: names of classes, objects, traces.
@@ -19,23 +19,23 @@ _PARTICULARS = re.compile(
     r"127\.0\.0\.1:\d+(?:/[\w/-]+)?(?:[:@][\w:]*\w)?|\b[0-9a-f]{12,}\b|\bsha256:\w+|\b\d[\d,.]{3,}"
 )
 
-Copies = list[tuple[Image, Place, str]]
-"""Each image with a place where it is to be, and its repository there."""
+Copies = list[tuple[Image, SoakRegistry, str]]
+"""Each image with a destination where it should be, and its repository there."""
 
 
-def find_errors(source: Place, copies: Copies, report: Report) -> list[str]:
+def find_errors(source: SoakRegistry, copies: Copies, report: Report) -> list[str]:
     """Return what is wrong with the end of a run: nothing where it ended as it must."""
     failed = {image.destination: image for image in report.images if image.outcome is Outcome.FAILED}
     reported = {image.destination for image in report.images}
     faults: list[str] = []
-    for image, place, repository in copies:
-        name = f"{place.host}/{repository}"
+    for image, destination, repository in copies:
+        name = f"{destination.host}/{repository}"
         full = f"{name}:{image.tag}"
         if full in failed or name in failed:
             continue
         if full not in reported:
             faults.append(f"{full} is not in the report")
-        elif place.store.manifest(repository, image.tag) != source.store.manifest(image.repository, image.tag):
+        elif destination.store.manifest(repository, image.tag) != source.store.manifest(image.repository, image.tag):
             faults.append(f"{full} is reported as copied, and differs from its source")
     faults += [f"the cause is not for people: {why!r}" for why in map(_words, failed.values()) if not is_plain(why)]
     return faults + broken_tags(copies)
@@ -47,13 +47,13 @@ def broken_tags(copies: Copies, *, at_rest: bool = True) -> list[str]:
     Where a registry is not ``at_rest``, a tag may be listed that names nothing yet: docker/distribution makes its
     folder first, and its link then.
     """
-    places = {(place.host, repository): place for _, place, repository in copies}
+    destinations = {(each.host, repository): each for _, each, repository in copies}
     return [
         f"{host}/{repository}:{tag}: {fault}"
-        for (host, repository), place in places.items()
-        for tag in place.store.tags(repository)
-        if at_rest or place.store.manifest(repository, tag) is not None
-        for fault in missing_below(place.store, repository, tag)
+        for (host, repository), destination in destinations.items()
+        for tag in destination.store.tags(repository)
+        if at_rest or destination.store.manifest(repository, tag) is not None
+        for fault in missing_below(destination.store, repository, tag)
     ]
 
 

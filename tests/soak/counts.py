@@ -1,4 +1,4 @@
-"""What a soak has come to: counted as it goes, told as text and as JSON."""
+"""What a soak has come to: counted as it goes, printed as text and as JSON."""
 
 import json
 from collections import Counter

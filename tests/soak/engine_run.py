@@ -1,4 +1,4 @@
-"""One run of the engine as the flows make it, without Prefect: work side by side, what may heal tried again."""
+"""One run of the engine as the flows make it, without Prefect: jobs side by side, transient errors retried."""
 
 import asyncio
 import sys
@@ -23,7 +23,7 @@ from imageferry.registry.http import auth, client, retry
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.report.outcomes import Report
 
-# As `flows.rule` has it.
+# As `imageferry.copy.runner` has it.
 IMAGES_AT_ONCE = 12
 
 # Seconds of silence after which a side is given up, in place of a minute: far more than a request takes here.
@@ -36,36 +36,36 @@ QUICKER = 20
 LONGEST_PAUSE = 0.05
 
 
-async def cross(text: str, proc: int = DEFAULT_PROC) -> Report:
+async def run_engine(text: str, proc: int = DEFAULT_PROC) -> Report:
     """Do what a configuration says with ``proc`` blobs in flight, and return the report."""
     configuration = load_text(text, "config.json", environment={})
     async with Engine(configuration, Options(proc=proc), mover=BlobMove.run, environment={}) as engine:
 
-        async def copy(work: CopyJob) -> None:
-            await _copy(engine, work)
+        async def copy(job: CopyJob) -> None:
+            await _copy(engine, job)
 
         for rule in configuration.rules:
             await engine.plan(rule)
-        works = [work for rule in configuration.rules for work in await engine.plan(rule)]
-        await for_each(works, IMAGES_AT_ONCE, copy)
+        jobs = [job for rule in configuration.rules for job in await engine.plan(rule)]
+        await for_each(jobs, IMAGES_AT_ONCE, copy)
         return engine.outcomes.report()
 
 
-async def _copy(engine: Engine, work: CopyJob) -> None:
-    """Copy an image; what may heal is tried again, as `tasks.tags` has it."""
+async def _copy(engine: Engine, job: CopyJob) -> None:
+    """Copy an image; after a transient error it is tried again, without a pause."""
     for attempt in range(1 + engine.options.retries):
         try:
-            return await engine.copy(work)
+            return await engine.copy(job)
         except Exception as error:
             last = attempt == engine.options.retries
             if last or not isinstance(error, ImageferryError) or not error.transient:
-                return engine.give_up(work, error)
+                return engine.give_up(job, error)
     return None
 
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """Shorten the engine's pauses and time-outs, so that what heals after minutes heals at once."""
+    """Shorten the engine's pauses and time-outs, so that what would be retried after minutes is retried at once."""
     pause, timeout = retry._pause, httpx.Timeout(SILENCE, pool=None)
 
     rest = CircuitBreaker._rest
@@ -92,7 +92,7 @@ def impatient() -> Iterator[None]:
 def main() -> int:
     """As a program, to be killed: copy what the first file says, and write the report to the second."""
     config, report = map(Path, sys.argv[1:])
-    done = asyncio.run(cross(config.read_text()))
+    done = asyncio.run(run_engine(config.read_text()))
     report.write_text(done.to_json())
     print(*(image.error for image in done.images if image.error), sep="\n")
     return 1 if done.totals.failed else 0

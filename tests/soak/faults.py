@@ -117,7 +117,7 @@ def draw_faults(rng: Random, *, destination: bool, tokens: bool, most: int) -> l
 
 
 def draw_lasting_fault(rng: Random, *, destination: bool) -> ScheduledFault:
-    """Draw a trouble that never ends, for one sort of request: what it makes impossible must be told."""
+    """Draw a trouble that never ends, for one sort of request: what it makes impossible must be reported."""
     sorts = ("upload-start", *BODIES, "manifest-put") if destination else ("manifest-get", "blob-get")
     while True:
         drawn = _draw(rng, rng.choice(_LASTING), destination=destination)

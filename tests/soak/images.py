@@ -100,7 +100,7 @@ def described(image: Image) -> dict[str, Any]:
     }
 
 
-def cargo(rng: Random) -> list[Image]:
+def make_large_images(rng: Random) -> list[Image]:
     """Make a few images of some MiB each, which share a layer and a repository or two: work enough to be killed in."""
     shared = rng.randbytes(rng.randint(1 * MIB, 2 * MIB))
     made = []

@@ -24,8 +24,8 @@ from testkit.registries.quirks import Quirks
 from tests.copy.running import configured
 from tests.soak.checks import Copies, broken_tags, find_errors
 from tests.soak.counts import Counts
-from tests.soak.images import MIB, Image, cargo
-from tests.soak.registries import Place, running
+from tests.soak.images import MIB, Image, make_large_images
+from tests.soak.registries import SoakRegistry, running
 from tests.soak.scenarios import Site
 
 # Every so many kills are of the whole command, which starts ten times as slowly as the engine alone.
@@ -63,12 +63,12 @@ class Killer:
             source = stack.enter_context(running(Site(rng.choice(self._kinds)), folder / "source"))
             # One in process takes a tag whatever it names: there the order of the copying is all.
             site = Site(rng.choice(self._kinds), Quirks(check_references=False))
-            place = stack.enter_context(running(site, folder / "destination"))
-            tally = _Kill(rng, source, place, folder, start).run()
-        tally.kills_of_the_command = int(by_command)
-        if faults := tally.wrong.pop("", None):
-            tally.wrong[f"--kill {number}"] = faults
-        return tally
+            destination = stack.enter_context(running(site, folder / "destination"))
+            counts = _Kill(rng, source, destination, folder, start).run()
+        counts.kills_of_the_command = int(by_command)
+        if faults := counts.wrong.pop("", None):
+            counts.wrong[f"--kill {number}"] = faults
+        return counts
 
     def _command(self, folder: Path) -> "Start":
         if self._server is None:
@@ -104,41 +104,41 @@ class _Kill:
     """One copy that is killed at a moment drawn from the seed, and begun again."""
 
     rng: Random
-    source: Place
-    place: Place
+    source: SoakRegistry
+    destination: SoakRegistry
     folder: Path
     start: Start
 
     def run(self) -> Counts:
         """Kill, look, run again, look again; what is wrong stands under an empty name in ``wrong``."""
-        load = cargo(self.rng)
+        load = make_large_images(self.rng)
         for image in load:
             for document in (*image.children, image.root):
                 self.source.store.put(image.repository, image.tag if document is image.root else None, document)
-        copies: Copies = [(image, self.place, f"copy/{image.repository}") for image in load]
-        places = (self.source, self.place)
-        rules = {f"{self.source.host}/{name}": f"{self.place.host}/copy/{name}" for name in _repositories(load)}
-        text = configured(rules, auth={place.host: place.access for place in places})
+        copies: Copies = [(image, self.destination, f"copy/{image.repository}") for image in load]
+        registries = (self.source, self.destination)
+        rules = {f"{self.source.host}/{name}": f"{self.destination.host}/copy/{name}" for name in _repositories(load)}
+        text = configured(rules, auth={registry.host: registry.access for registry in registries})
         (self.folder / "config.json").write_text(text)
-        tally = Counts(kills=1)
-        faults = self._kill(self._moment(load), tally) + broken_tags(copies, at_rest=False)
-        for place in places:
-            place.settle()
+        counts = Counts(kills=1)
+        faults = self._kill(self._moment(load), counts) + broken_tags(copies, at_rest=False)
+        for registry in registries:
+            registry.settle()
         faults += broken_tags(copies)
-        tally.requests = sum(len(place.door.log) for place in places)
+        counts.requests = sum(len(registry.door.log) for registry in registries)
         arrived = _arrived(copies)
-        tally.blobs_kept = len(arrived)
-        faults += self._again(copies, arrived, tally)
-        tally.requests += sum(len(place.door.log) for place in places)
+        counts.blobs_kept = len(arrived)
+        faults += self._again(copies, arrived, counts)
+        counts.requests += sum(len(registry.door.log) for registry in registries)
         if faults:
-            tally.wrong[""] = faults
+            counts.wrong[""] = faults
         else:
             shutil.rmtree(self.folder)
-        return tally
+        return counts
 
     def _moment(self, load: list[Image]) -> Callable[[], bool]:
         """Draw when to kill: after so many bytes, after so many requests, or when so many manifests are put."""
-        log = self.place.door.log
+        log = self.destination.door.log
         blobs = {digest: size for image in load for digest, size in image.blobs.items()}
         match self.rng.choice(["bytes", "requests", "manifests"]):
             case "bytes":
@@ -151,7 +151,7 @@ class _Kill:
                 wanted = self.rng.randint(1, sum(1 + len(image.children) for image in load) - 1)
                 return lambda: len(log.entries("manifest-put")) >= wanted
 
-    def _kill(self, is_time: Callable[[], bool], tally: Counts) -> list[str]:
+    def _kill(self, is_time: Callable[[], bool], counts: Counts) -> list[str]:
         # Slow enough that every moment of the copy can be met.
         self.source.door.rules.append(Fault("blob-get", actions.slowly(self.rng.uniform(2, 8) * MIB)))
         until = time.monotonic() + HANGS_AFTER
@@ -161,16 +161,16 @@ class _Kill:
                 process.kill()
                 return [f"the first run hangs, {HANGS_AFTER:.0f} s after its begin: {_said(process)}"]
             time.sleep(0.002)
-        tally.late_kills = int(process.poll() is not None)
+        counts.late_kills = int(process.poll() is not None)
         process.kill()
         said = _said(process)
         return [f"the first run failed by itself: {said}"] if process.returncode not in (0, -9) else []
 
-    def _again(self, copies: Copies, arrived: set[Kept], tally: Counts) -> list[str]:
+    def _again(self, copies: Copies, arrived: set[Kept], counts: Counts) -> list[str]:
         """Run again, and return what is wrong: all must be there at the end, and nothing sent that had arrived."""
-        for place in (self.source, self.place):
-            place.heal()
-            place.door.clear_log()
+        for registry in (self.source, self.destination):
+            registry.heal()
+            registry.door.clear_log()
         (self.folder / "report.json").unlink(missing_ok=True)
         process = self.start()
         try:
@@ -181,24 +181,24 @@ class _Kill:
         if process.returncode != 0:
             return [f"the second run ended with {process.returncode}: {said}"]
         report = Report.model_validate(json.loads((self.folder / "report.json").read_text()))
-        return self._sent_again(copies, arrived, tally) + find_errors(self.source, copies, report)
+        return self._sent_again(copies, arrived, counts) + find_errors(self.source, copies, report)
 
-    def _sent_again(self, copies: Copies, arrived: set[Kept], tally: Counts) -> list[str]:
-        """Return the blobs that had arrived and were sent again, but the small ones, sent rather than asked for.
+    def _sent_again(self, copies: Copies, arrived: set[Kept], counts: Counts) -> list[str]:
+        """Return the blobs that had arrived and were sent again, except small ones that are sent unasked.
 
         docker/distribution knows no repository without a tag, and where none is known small blobs are not looked up.
         """
         again = arrived & {
             (entry.repository, digest)
-            for entry in self.place.door.log.entries("upload-start", "upload-put")
+            for entry in self.destination.door.log.entries("upload-start", "upload-put")
             for digest in entry.query.get("digest", [])
         }
         sizes = {(repository, digest): size for image, _, repository in copies for digest, size in image.blobs.items()}
         small = {kept for kept in again if sizes[kept] <= SMALL_BLOB_LIMIT}
-        tally.blobs_sent_again += len(again - small)
-        tally.small_blobs_sent_again += len(small)
+        counts.blobs_sent_again += len(again - small)
+        counts.small_blobs_sent_again += len(small)
         faults = [f"blob {digest} of {name} had arrived, and was sent again" for name, digest in sorted(again - small)]
-        uploads = self.place.door.log.entries("upload-start", "upload-patch", "upload-put")
+        uploads = self.destination.door.log.entries("upload-start", "upload-patch", "upload-put")
         sent = sum(entry.bytes_in for entry in uploads)
         lacking = sum(size for kept, size in sizes.items() if kept not in arrived or kept in small)
         if sent > lacking:
@@ -217,5 +217,7 @@ def _repositories(load: list[Image]) -> list[str]:
 
 def _arrived(copies: Copies) -> set[Kept]:
     """Return the repositories with the blobs that they have."""
-    wanted = {(repository, digest): place for image, place, repository in copies for digest in image.blobs}
-    return {(name, digest) for (name, digest), place in wanted.items() if place.store.has_blob(name, digest)}
+    wanted = {(repository, digest): destination for image, destination, repository in copies for digest in image.blobs}
+    return {
+        (name, digest) for (name, digest), destination in wanted.items() if destination.store.has_blob(name, digest)
+    }

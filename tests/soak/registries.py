@@ -1,4 +1,4 @@
-"""The registries of one world, running."""
+"""The registries of one scenario, running."""
 
 import time
 from collections import Counter
@@ -45,7 +45,7 @@ class Expiring(Bearer):
     issued: dict[str, float] = field(default_factory=dict)
 
     def issue(self, access: dict[str, set[str]], user: str | None = None) -> str:
-        """Give out a token, and keep the time."""
+        """Issue a token, and keep the time."""
         text = super().issue(access, user)
         self.issued[text] = time.monotonic()
         return text
@@ -58,7 +58,7 @@ class Expiring(Bearer):
 
 
 @dataclass
-class Place:
+class SoakRegistry:
     """A running registry: the host that the engine talks to, and its contents, which are looked at past it."""
 
     door: Host
@@ -96,16 +96,16 @@ class Place:
 
 
 @contextmanager
-def running(site: Site, folder: Path) -> Iterator[Place]:
-    """Run a registry as a world wants it, with its troubles; a real one keeps its files in ``folder``."""
+def running(site: Site, folder: Path) -> Iterator[SoakRegistry]:
+    """Run a registry as a scenario wants it, with its troubles; a real one keeps its files in ``folder``."""
     auth = Expiring({USER: PASSWORD}) if site.tokens else None
     with ExitStack() as stack:
         if site.kind == IN_PROCESS:
             fake = stack.enter_context(FakeRegistry(site.quirks, auth))
-            place = Place(fake, MemoryStore(fake.storage), auth)
+            registry = SoakRegistry(fake, MemoryStore(fake.storage), auth)
         else:
-            registry = DistributionRegistry if site.kind == DISTRIBUTION_2 else Distribution3
-            real = stack.enter_context(registry(folder))
-            place = Place(stack.enter_context(FaultyProxy(real.host, auth)), ServedStore(real.host), auth)
-        place.door.rules.extend(trouble.fault(place.struck, auth) for trouble in site.troubles)
-        yield place
+            kind = DistributionRegistry if site.kind == DISTRIBUTION_2 else Distribution3
+            real = stack.enter_context(kind(folder))
+            registry = SoakRegistry(stack.enter_context(FaultyProxy(real.host, auth)), ServedStore(real.host), auth)
+        registry.door.rules.extend(trouble.fault(registry.struck, auth) for trouble in site.troubles)
+        yield registry

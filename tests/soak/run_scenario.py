@@ -12,52 +12,52 @@ from imageferry.report.outcomes import Report
 from tests.copy.running import configured
 from tests.soak.checks import Copies, causes, find_errors
 from tests.soak.counts import Counts
-from tests.soak.engine_run import cross, impatient
-from tests.soak.registries import Place, running
+from tests.soak.engine_run import impatient, run_engine
+from tests.soak.registries import SoakRegistry, running
 from tests.soak.scenarios import Scenario
 
 # Seconds after which a run hangs. One that fails everywhere takes some twenty.
 HANGS_AFTER = 180.0
 
 
-async def run_scenario(world: Scenario, folder: Path) -> Counts:
-    """Run one world, and return its counts; what is wrong with its end is in ``wrong``, and then the folder is kept."""
+async def run_scenario(scenario: Scenario, folder: Path) -> Counts:
+    """Run one scenario and return its counts; what is wrong is in ``wrong``, and then the folder is kept."""
     folder.mkdir(parents=True)
-    tally = Counts(seeds=1, images=len(world.images), copies=len(world.images) * len(world.destinations))
+    counts = Counts(seeds=1, images=len(scenario.images), copies=len(scenario.images) * len(scenario.destinations))
     with ExitStack() as stack:
-        source = stack.enter_context(running(world.source, folder / "source"))
-        sites = [stack.enter_context(running(site, folder / f"{n}")) for n, site in enumerate(world.sites)]
+        source = stack.enter_context(running(scenario.source, folder / "source"))
+        sites = [stack.enter_context(running(site, folder / f"{n}")) for n, site in enumerate(scenario.sites)]
         stack.enter_context(impatient())
         stack.enter_context(_log(folder / "engine.log"))
-        for image in world.images:
+        for image in scenario.images:
             for document in (*image.children, image.root):
                 tag = image.tag if document is image.root else None
                 await asyncio.to_thread(source.store.put, image.repository, tag, document)
-        passage = _ScenarioRun(world, folder, source, sites)
-        faults = await passage.run("first", tally)
-        if not faults and passage.failed and not world.lasts:
+        runs = _ScenarioRun(scenario, folder, source, sites)
+        faults = await runs.run("first", counts)
+        if not faults and runs.failed and not scenario.lasts:
             # Whatever went wrong is over: the same run again must end well.
-            for place in (source, *sites):
-                place.heal()
-            faults = await passage.run("second", tally)
-            faults += [f"the second run failed, with nothing in its way: {cause}" for cause in passage.causes()]
-            tally.healed += not faults
+            for registry in (source, *sites):
+                registry.heal()
+            faults = await runs.run("second", counts)
+            faults += [f"the second run failed, with nothing in its way: {cause}" for cause in runs.causes()]
+            counts.healed += not faults
         else:
-            tally.whole += not passage.failed
-        _count(tally, source, sites, world)
+            counts.whole += not runs.failed
+        _count(counts, source, sites, scenario)
     if faults:
-        tally.wrong[f"--seed {world.seed}"] = faults
-        (folder / "world.json").write_text(json.dumps(world.described(), indent=1, default=str))
+        counts.wrong[f"--seed {scenario.seed}"] = faults
+        (folder / "scenario.json").write_text(json.dumps(scenario.described(), indent=1, default=str))
     else:
         shutil.rmtree(folder)
-    return tally
+    return counts
 
 
 class _ScenarioRun:
-    """The runs of one world."""
+    """The runs of one scenario."""
 
-    def __init__(self, world: Scenario, folder: Path, source: Place, sites: list[Place]) -> None:
-        self._world = world
+    def __init__(self, scenario: Scenario, folder: Path, source: SoakRegistry, sites: list[SoakRegistry]) -> None:
+        self._scenario = scenario
         self._folder = folder
         self._source = source
         self._sites = sites
@@ -72,12 +72,12 @@ class _ScenarioRun:
         """Return the causes of the last run's failures."""
         return [image.error or "" for image in self._report.images if image.error] if self._report else []
 
-    async def run(self, which: str, tally: Counts) -> list[str]:
+    async def run(self, which: str, counts: Counts) -> list[str]:
         """Run the engine once, and return what is wrong with the end."""
         watch = asyncio.get_running_loop().call_later(HANGS_AFTER - 1, _write_stacks, self._folder / "stacks.txt")
         try:
             async with asyncio.timeout(HANGS_AFTER):
-                report = await cross(self._configuration(), proc=self._world.proc)
+                report = await run_engine(self._configuration(), proc=self._scenario.proc)
         except TimeoutError:
             return [f"the {which} run hangs, {HANGS_AFTER:.0f} s after its begin"]
         except Exception as error:
@@ -87,35 +87,36 @@ class _ScenarioRun:
             watch.cancel()
         self._report = report
         (self._folder / f"report-{which}.json").write_text(report.to_json())
-        tally.failures.update(causes(report))
-        for place in (self._source, *self._sites):
-            await asyncio.to_thread(place.settle)
+        counts.failures.update(causes(report))
+        for registry in (self._source, *self._sites):
+            await asyncio.to_thread(registry.settle)
         return await asyncio.to_thread(find_errors, self._source, self._copies(), report)
 
     def _copies(self) -> Copies:
         return [
             (image, self._sites[number], f"{prefix}/{image.repository}")
-            for image in self._world.images
-            for number, prefix in self._world.destinations
+            for image in self._scenario.images
+            for number, prefix in self._scenario.destinations
         ]
 
     def _configuration(self) -> str:
         rules = {
-            f"{self._source.host}/{image.repository}" + (f":{image.tag}" if self._world.by_tag else ""): [
-                f"{self._sites[number].host}/{prefix}/{image.repository}" for number, prefix in self._world.destinations
+            f"{self._source.host}/{image.repository}" + (f":{image.tag}" if self._scenario.by_tag else ""): [
+                f"{self._sites[number].host}/{prefix}/{image.repository}"
+                for number, prefix in self._scenario.destinations
             ]
-            for image in self._world.images
+            for image in self._scenario.images
         }
-        return configured(rules, auth={place.host: place.access for place in (self._source, *self._sites)})
+        return configured(rules, auth={registry.host: registry.access for registry in (self._source, *self._sites)})
 
 
-def _count(tally: Counts, source: Place, sites: list[Place], world: Scenario) -> None:
-    for place in (source, *sites):
-        tally.faults.update(place.struck)
-        tally.requests += len(place.door.log)
-    sent, sizes = source.read(), world.blobs
-    tally.bytes_read = sum(sent.values())
-    tally.read_twice = sum(max(0, count - sizes.get(digest, 0)) for digest, count in sent.items())
+def _count(counts: Counts, source: SoakRegistry, sites: list[SoakRegistry], scenario: Scenario) -> None:
+    for registry in (source, *sites):
+        counts.faults.update(registry.struck)
+        counts.requests += len(registry.door.log)
+    sent, sizes = source.read(), scenario.blobs
+    counts.bytes_read = sum(sent.values())
+    counts.read_twice = sum(max(0, count - sizes.get(digest, 0)) for digest, count in sent.items())
 
 
 def _write_stacks(file: Path) -> None:

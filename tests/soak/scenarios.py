@@ -1,4 +1,4 @@
-"""One seed's world: images, the registries they are copied between, and what goes wrong there."""
+"""One seed's scenario: images, the registries they are copied between, and what goes wrong there."""
 
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
@@ -59,7 +59,7 @@ class Scenario:
 
 
 def make_scenario(seed: int, kinds: tuple[str, ...] = KINDS) -> Scenario:
-    """Make the world of a seed, of registries of these kinds."""
+    """Make the scenario of a seed, of registries of these kinds."""
     rng = Random(seed)
     made = tuple(images(rng, largest=3 * MIB, most=4))
     source = _site(rng, kinds, destination=False)

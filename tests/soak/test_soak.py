@@ -36,13 +36,13 @@ def test_the_seeds_have_everything_between_them() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_seed_ends_as_it_must(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    tally = await run_scenario(make_scenario(seed, kinds_here()), tmp_path / "seed")
-    assert tally.wrong == {}
-    assert tally.requests > 0
+    counts = await run_scenario(make_scenario(seed, kinds_here()), tmp_path / "seed")
+    assert counts.wrong == {}
+    assert counts.requests > 0
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_copy_that_is_killed_is_finished_by_the_next_run(number: int, killer: Killer) -> None:
-    tally = killer.kill(number)
-    assert tally.wrong == {}
-    assert tally.kills == 1
+    counts = killer.kill(number)
+    assert counts.wrong == {}
+    assert counts.kills == 1
