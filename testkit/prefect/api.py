@@ -43,6 +43,11 @@ class PrefectApi:
                 return [run for run in found if placeholders or not run["name"].startswith("sync-rule-")]
             found += page
 
+    def artifact_count(self, *identities: str) -> int:
+        """Return how many artifacts these flow runs have: a run of many seconds has its progress too."""
+        body = {"artifacts": {"flow_run_id": {"any_": list(identities)}}}
+        return int(self.send("POST", "artifacts/count", body).raise_for_status().json())
+
     def artifacts(self, identity: str) -> dict[str, dict[str, Any]]:
         """Return the artifacts of a flow run by key."""
         found = self._filter("artifacts", {"artifacts": {"flow_run_id": {"any_": [identity]}}})

@@ -207,7 +207,8 @@ async def _deliver(reply: Reply, call: Call, send: Send) -> None:
         call.entry.ended = time.monotonic()
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
     await _send_body(memoryview(reply.body)[:end], reply, call, send)
-    if reply.cut is None:
+    # A stall after the last byte is none that a client sees: it would be met by the next request on this connection.
+    if reply.cut is None or (reply.cut.ending == "stall" and end == len(reply.body)):
         return await send({"type": "http.response.body", "body": b"", "more_body": False})
     if reply.cut.ending == "stall":
         await _stall(call.transport, reply.cut.seconds)

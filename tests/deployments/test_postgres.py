@@ -59,9 +59,11 @@ def test_runs_are_recorded_whole_in_postgresql_and_taken_out_whole(
             kept = rows(postgres, young)
             assert all(kept.values())
 
+            artifacts = server.api.artifact_count(*old_runs)
+            assert artifacts >= 4
             finished = Programs(tmp_path, server.api.url).run("deployments.vacuum", "--older-than", "90d")
             assert finished.status == 0, finished.both
-            assert finished.out.startswith("3 runs and 4 artifacts deleted"), finished.both
+            assert finished.out.startswith(f"3 runs and {artifacts} artifacts deleted"), finished.both
             # The server deletes logs some time after their run.
             wait_until(lambda: not any(sum(rows(postgres, run).values()) for run in old_runs), "the end of the rows")
             assert rows(postgres, young) == kept
