@@ -24,7 +24,7 @@ def deploy(
         Parameter(help="The configuration of the runs; without it ./config.json, then .yaml, .yml, where there is one"),
     ] = None,
 ) -> int:
-    """Put the deployments on the Prefect server: work pool, forms of the blocks, deployments, limits.
+    """Put the deployments on the Prefect server: work pool, block types, deployments, limits.
 
     The server is the one at PREFECT_API_URL or in the Prefect profile, else the one on this machine.
     """

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prefect.context import AsyncClientContext, tags
 from prefect.states import Completed, Failed
 
+from cli.result import RunResult
 from flows.sync import sync
 from imageferry.concurrency import until_stopped
-from imageferry.report.outcomes import Report, Status
+from imageferry.report.outcomes import Status
 from imageferry.text import describe_exception, format_count
 from orchestration.artifacts.run_tags import registry_tags
 from orchestration.run_context import RunContext
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 _sync = sync.with_options(retries=0)
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """A run's report, and in words what Prefect has not recorded of it; empty where it has all."""
-
-    report: Report
-    missing: str
-
-
 async def run_recorded(
     request: Request, engine: Engine, stop: asyncio.Event, progress: LiveProgress | LineProgress
 ) -> RunResult:
@@ -49,9 +41,9 @@ async def _run_entered(request: Request, run: RunContext, progress: LiveProgress
     async with run.monitor.monitoring():
         identity = await _flow(request, run)
         if not stop.is_set():
-            # Nothing, where the flow has run to its end.
+            # Nothing, if the flow has run to its end.
             await until_stopped(stop, run.runner.run(engine.configuration.rules))
-        # Nothing, where all was reached: what is left out of a report would pass for copied.
+        # Nothing, if all was reached: what is left out of a report would pass for copied.
         engine.give_up_rest(engine.configuration.rules)
         report = engine.outcomes.report(Status.CANCELLED if stop.is_set() else None, identity)
 
@@ -67,7 +59,7 @@ async def _run_entered(request: Request, run: RunContext, progress: LiveProgress
 
 
 async def _flow(request: Request, run: RunContext) -> str | None:
-    """Run the flow as far as Prefect's server lets it; give the flow run's id where there is one."""
+    """Run the flow as far as Prefect's server lets it; return the flow run's id where there is one."""
     try:
         # One client of Prefect's for all: each reads the system's authorities anew.
         context = AsyncClientContext()

@@ -11,12 +11,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cli.exit_codes import DONE, FAILED, INTERRUPTED
+from cli.result import RunResult
 from cli.signals import SignalStop
 from cli.terminal import summary
 from cli.terminal.progress import LineProgress, LiveProgress, format_line, progress_for
@@ -38,34 +38,26 @@ logger = logging.getLogger("imageferry")
 
 Progress = LiveProgress | LineProgress
 
-# Seconds between two looks of the main thread for a signal: one that the system gave to another thread, or that came
+# Seconds between two checks of the main thread for a signal: one that the system gave to another thread, or that came
 # as the wait began, does not end a wait.
-HEED_EVERY = 0.5
+CHECK_SIGNALS_EVERY = 0.5
 
-# Waits until Prefect's server is ready; tells of the seconds waited.
+# Waits until Prefect's server is ready; calls its argument with the seconds waited.
 Wait = Callable[[Callable[[float], None]], None]
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What a run leaves: its report, and in words what Prefect has not recorded of it; empty where it has all."""
-
-    report: Report
-    missing: str = ""
-
-
 def run(request: Request, configuration: Configuration, wait: Wait | None) -> int:
-    """Do what the command line asks; give the exit status.
+    """Do what the command line asks; return the exit status.
 
     With the flow, once Prefect's server has been waited for; without ``wait``, the engine alone. Raises
     ``ServerError``.
     """
     progress = progress_for(sys.stderr, quiet=request.quiet)
     with progress.running():
-        left = CommandRun(request, configuration, progress, wait).result()
-    if left.missing:
-        print(f"imageferry: Prefect's history of this run is incomplete: {left.missing}", file=sys.stderr)
-    report = left.report
+        result = CommandRun(request, configuration, progress, wait).result()
+    if result.missing:
+        print(f"imageferry: Prefect's history of this run is incomplete: {result.missing}", file=sys.stderr)
+    report = result.report
     try:
         _write(request, report)
     except OSError as error:
@@ -86,15 +78,15 @@ class CommandRun:
         self._configuration = configuration
         self._progress = progress
         self._wait = wait
-        self._stopping = SignalStop()
+        self._signals = SignalStop()
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._left: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
+        self._result: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
 
     def result(self) -> RunResult:
-        """Run, and give what is left. Raises ``ServerError``."""
+        """Run, and return what the run leaves. Raises ``ServerError``."""
         # What hangs as the loop ends must not keep the process: the run has its result before that.
         threading.Thread(target=self._loop, name="imageferry", daemon=True).start()
-        with self._stopping.on_signals():
+        with self._signals.on_signals():
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 # A run that was stopped does not wait for it any more.
                 try:
@@ -103,9 +95,9 @@ class CommandRun:
                     self._ready.set_exception(error)
                 else:
                     self._ready.set_result(None)
-            while not self._left.done():
-                concurrent.futures.wait([self._left], timeout=HEED_EVERY)
-            return self._left.result()
+            while not self._result.done():
+                concurrent.futures.wait([self._result], timeout=CHECK_SIGNALS_EVERY)
+            return self._result.result()
 
     def _make_ready(self) -> None:
         """Import prefect and wait for its server, unless the run is stopped meanwhile. Raises ``ServerError``."""
@@ -117,7 +109,7 @@ class CommandRun:
 
         def on_wait(seconds: float) -> None:
             self._progress.say(_starting(seconds))
-            if self._stopping.asked:
+            if self._signals.requested:
                 raise _StoppedEarly
 
         try:
@@ -135,25 +127,25 @@ class CommandRun:
         try:
             asyncio.run(self._main())
         except BaseException as error:
-            if not self._left.done():
-                self._left.set_exception(error)
+            if not self._result.done():
+                self._result.set_exception(error)
 
     async def _main(self) -> None:
-        stop = self._stopping.event()
+        stop = self._signals.event()
         mover = None if self._wait is None else _move_as_task
         async with Engine(self._configuration, self._request.options, mover=mover) as engine:
             engine.outcomes.listeners.append(_log)
             self._progress.watch(engine.outcomes)
-            left = await (self._alone(engine, stop) if self._wait is None else self._recorded(engine, stop))
-        self._left.set_result(left)
+            result = await (self._run_alone(engine, stop) if self._wait is None else self._run_recorded(engine, stop))
+        self._result.set_result(result)
 
-    async def _alone(self, engine: Engine, stop: asyncio.Event) -> RunResult:
+    async def _run_alone(self, engine: Engine, stop: asyncio.Event) -> RunResult:
         """Let the engine do it all."""
         runner = LocalRunner(engine)
         stopped = await until_stopped(stop, runner.run(self._configuration.rules))
-        return RunResult(self._ended(engine, stopped=stopped))
+        return RunResult(self._report(engine, stopped=stopped))
 
-    async def _recorded(self, engine: Engine, stop: asyncio.Event) -> RunResult:
+    async def _run_recorded(self, engine: Engine, stop: asyncio.Event) -> RunResult:
         """Plan, and once prefect is ready run the flow."""
         planning = asyncio.create_task(engine.plan_all(self._configuration.rules))
 
@@ -162,14 +154,13 @@ class CommandRun:
 
         if await until_stopped(stop, ready()):
             planning.cancel()
-            return RunResult(self._ended(engine, stopped=True))
+            return RunResult(self._report(engine, stopped=True))
         from cli.recorded_run import run_recorded  # noqa: PLC0415 - it imports prefect
 
-        recorded = await run_recorded(self._request, engine, stop, self._progress)
-        return RunResult(recorded.report, recorded.missing)
+        return await run_recorded(self._request, engine, stop, self._progress)
 
-    def _ended(self, engine: Engine, *, stopped: bool) -> Report:
-        # Nothing, where all was reached: what is left out of a report would pass for copied.
+    def _report(self, engine: Engine, *, stopped: bool) -> Report:
+        # Nothing, if all was reached: what is left out of a report would pass for copied.
         engine.give_up_rest(self._configuration.rules)
         return engine.outcomes.report(Status.CANCELLED if stopped else None)
 
@@ -191,7 +182,7 @@ def _import_flow() -> None:
     from orchestration.server.internals import preload_engines  # noqa: PLC0415
 
     preload_engines()
-    # What Prefect's log could not be told would be written between the lines of the run, which says it at its end.
+    # Log lines that Prefect could not send would be errors between the lines of the run, which reports them at its end.
     logging.raiseExceptions = False
     gc.freeze()
     gc.enable()
@@ -205,8 +196,8 @@ def prepare(request: Request) -> None:
 def _log_levels(request: Request) -> dict[str, str]:
     if request.log_level and request.log is None:
         return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": request.log_level.upper()}
-    # The summary tells what failed, and the end what Prefect has not recorded: its own lines about it, each event that
-    # it could not send among them, are for those who ask for them.
+    # The summary says what failed, and the end what Prefect has not recorded: Prefect's own lines about that, one for
+    # each event that it could not send, are for those who ask for them.
     return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL"}
 
 
@@ -230,7 +221,7 @@ def _log_to(request: Request) -> None:
 
 def _log(image: ImageOutcome) -> None:
     level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
-    # What fails is told to Prefect by the tasks in which it does.
+    # The tasks in which images fail log that to Prefect.
     logger.log(level, "%s", format_line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
 
 

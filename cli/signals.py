@@ -20,20 +20,20 @@ class SignalStop:
     """
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether a signal has come."""
-        return self._asked.is_set()
+        return self._requested.is_set()
 
     def event(self) -> asyncio.Event:
         """Return the event that is set when the run is to stop, for the loop that runs here."""
         stop = asyncio.Event()
         self._loop, self._stop = asyncio.get_running_loop(), stop
-        if self.asked:
+        if self.requested:
             stop.set()
         return stop
 
@@ -48,9 +48,9 @@ class SignalStop:
                 signal.signal(number, handler)
 
     def _stopped(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.requested:
             os._exit(INTERRUPTED)
-        self._asked.set()
+        self._requested.set()
         if self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):
                 # A loop that is closed has nothing more to stop.

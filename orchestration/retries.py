@@ -7,12 +7,14 @@ from collections.abc import Coroutine
 from typing import Any
 
 from prefect import Task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from imageferry.copy import retries as engine
 from imageferry.copy.retries import DELAYS, JITTER
 
-__all__ = ["DELAYS", "JITTER", "is_transient", "with_retries"]
+# What every task is made with: its result is small and of this run alone.
+TASK_OPTIONS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 AsyncTask = Task[..., Coroutine[Any, Any, Any]]
 
@@ -20,6 +22,14 @@ AsyncTask = Task[..., Coroutine[Any, Any, Any]]
 def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether another attempt may succeed."""
     return engine.is_transient(state.data)
+
+
+# What a task is made with that is tried again.
+RETRY_OPTIONS: dict[str, Any] = TASK_OPTIONS | {
+    "retry_delay_seconds": DELAYS,
+    "retry_jitter_factor": JITTER,
+    "retry_condition_fn": is_transient,
+}
 
 
 @functools.cache

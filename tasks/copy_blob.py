@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from imageferry.copy.blob_move import BlobMove, as_permanent, move_with_retries
 from imageferry.copy.errors import DeliveryError
-from orchestration.retries import DELAYS, JITTER, is_transient, with_retries
+from orchestration.retries import RETRY_OPTIONS, with_retries
 from orchestration.run_context import run_context
 from orchestration.settings import settings
 from orchestration.step import as_engine_error, run_tracked
 
 
-@task(
-    name="blob",
-    task_run_name="blob {label}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retry_delay_seconds=DELAYS,
-    retry_jitter_factor=JITTER,
-    retry_condition_fn=is_transient,
-)
+@task(name="blob", task_run_name="blob {label}", **RETRY_OPTIONS)
 async def copy_blob(label: str, digest: str) -> None:
     """Make one attempt at moving the blob ``digest``, which the run has under ``moves``.
 

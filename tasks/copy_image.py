@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from imageferry.copy.job import CopyJob
-from orchestration.retries import DELAYS, JITTER, is_transient, with_retries
+from orchestration.retries import RETRY_OPTIONS, with_retries
 from orchestration.run_context import RunContext, run_context
 from orchestration.step import as_engine_error, run_tracked
 
 
-@task(
-    name="copy",
-    task_run_name="copy {tag}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retry_delay_seconds=DELAYS,
-    retry_jitter_factor=JITTER,
-    retry_condition_fn=is_transient,
-)
+@task(name="copy", task_run_name="copy {tag}", **RETRY_OPTIONS)
 async def copy_image(tag: str, rule: str) -> None:
     """Copy what the plan of ``rule`` has under ``tag`` to the destinations that lack it.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from orchestration.artifacts.failures import log_failures
+from orchestration.retries import TASK_OPTIONS
 from orchestration.run_context import RunContext, run_context
 from orchestration.step import run_tracked
 
 
-@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name="plan", **TASK_OPTIONS)
 async def plan_rules(rules: list[str]) -> dict[str, int]:
     """Compare every rule's images with their destinations.
 

@@ -6,15 +6,15 @@ import contextlib
 
 from prefect import task
 from prefect.artifacts import Artifact
-from prefect.cache_policies import NO_CACHE
 
 from imageferry.copy.errors import Interrupted
+from orchestration.retries import TASK_OPTIONS
 from orchestration.run_context import RunContext, run_context
 from orchestration.step import run_tracked
 from orchestration.workers.outcome_pages import TYPE, split_into_pages
 
 
-@task(name="outcomes", task_run_name="outcomes", cache_policy=NO_CACHE, persist_result=False)
+@task(name="outcomes", task_run_name="outcomes", **TASK_OPTIONS)
 async def publish_outcomes() -> None:
     """Create the artifacts with the outcome of each image of the run."""
     for page in split_into_pages(run_context().engine.outcomes.report()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from imageferry.report.by_rule import stats_by_rule
@@ -12,6 +11,7 @@ from imageferry.report.outcomes import ImageOutcome, Outcome, Report
 from imageferry.text import escape_control, format_size
 from orchestration.artifacts.rule_history import publish_rule_history
 from orchestration.artifacts.summary import format_headline, format_summary
+from orchestration.retries import TASK_OPTIONS
 from orchestration.run_context import RunContext, run_context
 from orchestration.step import run_tracked
 
@@ -22,7 +22,7 @@ SUMMARY_KEY = "imageferry-summary"
 IMAGES_KEY = "imageferry-images"
 
 
-@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+@task(name="report", task_run_name="report", **TASK_OPTIONS)
 async def publish_report(flow_run_id: str) -> None:
     """Create the run's artifacts: a summary, what changed and what failed, and the rows of the rules that had work."""
     run = run_context()
