@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping
 
-from imageferry.launcher import project_folder
+from imageferry.project_folder import project_folder
 from orchestration.deployments.definition import (
     DEPLOYMENTS,
     NIGHTLY,

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from imageferry.launcher import project_folder
+from imageferry.project_folder import project_folder
 
 
 def module_command(*words: str) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from imageferry.config import DEFAULT_FILE_NAMES, UNKNOWN_ENVIRONMENT, Files, find_files, load
 from imageferry.credentials.named import NamedCredentials
-from imageferry.launcher import project_folder
 from imageferry.model import ANY_REGISTRY
+from imageferry.project_folder import project_folder
 
 
 def find_configuration(config: Path | None, folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from prefect.settings import get_current_settings
 
-from imageferry.launcher import project_folder
+from imageferry.project_folder import project_folder
 from orchestration.blocks.block_types import ImageferryConfiguration, RegistryCredentials
 from orchestration.deployments.limits import make_limits
 from orchestration.deployments.work_pool import make_work_pool
