@@ -32,7 +32,7 @@ async def run_recorded(
 ) -> RunResult:
     """Run the flow, and whatever becomes of Prefect's server, copy every image."""
     run = RunContext(engine, stop)
-    with run:
+    with run.entered():
         return await _run_entered(request, run, progress)
 
 

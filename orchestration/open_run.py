@@ -78,7 +78,7 @@ async def join_run(run: RunContext) -> AsyncIterator[RunContext]:
     """
     drop_known_tracebacks()
     run.reinstall_signal_handler()
-    with run, TagsContext(current_tags=set()):
+    with run.entered(), TagsContext(current_tags=set()):
         async with show_progress(run):
             yield run
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from imageferry.copy.blob_move import BlobMove
@@ -45,19 +45,19 @@ class RunContext:
     # Does what Prefect's server is no longer there for.
     runner: LocalRunner = field(init=False)
     recorder: TaskRunRecorder = field(init=False)
-    _tokens: list[Token[RunContext]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runner = LocalRunner(self.engine)
         self.recorder = TaskRunRecorder(self.monitor)
 
-    def __enter__(self) -> RunContext:
-        """Make this the run of all tasks that are awaited from here, until the context is left."""
-        self._tokens.append(_entered.set(self))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _entered.reset(self._tokens.pop())
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this the run of all tasks that are awaited within the context; its subflows enter it side by side."""
+        token = _entered.set(self)
+        try:
+            yield
+        finally:
+            _entered.reset(token)
 
     @contextlib.contextmanager
     def offered(self) -> Iterator[None]:

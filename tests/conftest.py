@@ -18,7 +18,11 @@ from tests import tiers
 pytest_plugins = ["tests.prefect_fixtures"]
 
 # Fewer examples, for `make quick`: pytest --hypothesis-profile=dev. Of so few a slow one is no sign of a slow strategy.
-settings.register_profile("dev", max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# A slow machine is no fault of an example.
+settings.register_profile("all", deadline=None)
+settings.load_profile("all")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,6 +12,7 @@ from testkit.command_line import CommandLine, insecure
 from testkit.killing import Gate, wait_until
 from testkit.prefect.api import TERMINAL, PrefectApi
 from testkit.prefect.server import PrefectServer, running_server
+from testkit.registries import actions
 from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
 
@@ -218,3 +219,23 @@ def test_a_run_after_one_that_lost_its_server_has_a_complete_history(
     finally:
         gate.opened.set()
         process.kill()
+
+
+def test_rules_that_end_in_another_order_than_they_began_are_all_completed(
+    command: CommandLine, prefect_server: PrefectApi, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    rules = ("first", "second", "third")
+    for rule in rules:
+        fake_source.image(f"demo/{rule}", "v1", [rule.encode()])
+    # The first rule to begin is not the last to end, and not the first.
+    for rule, seconds in zip(rules, (1.0, 2.0, 0.0), strict=True):
+        fake_source.rules.append(Fault(Match("manifest-get", path=f"demo/{rule}"), actions.delay(seconds)))
+    hosts = fake_source.host, fake_destination.host
+    images = {f"{hosts[0]}/demo/{rule}": f"{hosts[1]}/mirror/{rule}" for rule in rules}
+    command.config({"auth": insecure(*hosts), "images": images})
+    finished = command.run("--report", "report.json")
+    assert finished.status == 0, finished.both
+    subflows = prefect_server.subflows(command.report()["flow_run_id"])
+    assert [(run["state_type"], run["state"]["message"]) for run in subflows] == [
+        ("COMPLETED", "1 image to copy, 0 failed")
+    ] * len(rules)
