@@ -186,6 +186,8 @@ class BlobDistributor:
         totals, digest = self._outcomes.totals, blob.digest
         neighbour = source.repository if destination.registry == source.registry else None
         neighbour = neighbour or self._known.mountable_from(destination, digest)
+        if self._known.is_disputed(destination, digest):
+            neighbour = None
         if neighbour is not None and neighbour != destination.repository:
             session = await destination.uploads.mount(digest, neighbour)
             if session is None:

@@ -11,6 +11,7 @@ from imageferry.copy.blobs import BlobDistributor
 from imageferry.copy.image import ImageCopier
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
+from imageferry.copy.manifest_budget import ManifestBudget
 from imageferry.copy.options import Options
 from imageferry.copy.plan import Planner
 from imageferry.copy.registries import Registries
@@ -46,7 +47,8 @@ class Engine:
         mover = mover or functools.partial(move_with_retries, retries=options.retries)
         self._blobs = BlobDistributor(known, self.outcomes, limits, mover, options.proc)
         self._planner = Planner(self.registries, self.results, known, options)
-        self._copier = ImageCopier(self.registries, self.results, self._blobs, known, options)
+        budget = ManifestBudget()
+        self._copier = ImageCopier(self.registries, self.results, self._blobs, known, options, budget=budget)
 
     async def __aenter__(self) -> Engine:
         return self

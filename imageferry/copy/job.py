@@ -12,13 +12,15 @@ from imageferry.selection import PlatformFilter
 class CopyJob:
     """One image to copy: its source, and the destinations that lack it.
 
-    ``finished`` are the destinations whose outcome is known.
+    ``finished`` are the destinations whose outcome is known, ``found`` has the digest that the plan found at each that
+    has something under this name.
     """
 
     source: Reference
     destinations: tuple[Reference, ...]
     platforms: PlatformFilter
     finished: set[Reference] = field(default_factory=set)
+    found: dict[Reference, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

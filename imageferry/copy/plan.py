@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from imageferry.concurrency import for_each
 from imageferry.copy.errors import Interrupted
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
+from imageferry.copy.manifest_budget import ManifestBudget, ManifestReader
 from imageferry.copy.options import Options
 from imageferry.copy.platforms import filter_platforms
 from imageferry.copy.registries import Registries
@@ -18,7 +19,6 @@ from imageferry.model import Destination, Rule
 from imageferry.reference import Reference, check_tag
 from imageferry.registry import Descriptor
 from imageferry.registry.errors import InvalidResponse, LoginFailed, NotFound, RegistryError
-from imageferry.registry.manifest import INDEX_TYPES
 from imageferry.registry.tags import PAGE
 from imageferry.report.outcomes import ImageOutcome, Outcome
 
@@ -27,6 +27,10 @@ RULES_PLANNED_AT_ONCE = 16
 
 # Images of one rule that are compared at the same time; the registries' own limits lie below.
 IMAGES_COMPARED_AT_ONCE = 32
+
+# Images that are filtered at the same time: see ``ManifestBudget``. Planning has shares of its own, for images that are
+# being copied keep theirs for long.
+SHARES = 16
 
 
 class Planner:
@@ -37,6 +41,7 @@ class Planner:
         self._results = results
         self._known = known
         self._options = options
+        self._budget = ManifestBudget(SHARES)
         self._plans: dict[str, asyncio.Task[list[CopyJob]]] = {}
         self._given_up: set[str] = set()
 
@@ -72,7 +77,7 @@ class Planner:
                 self._fail(rule, Interrupted("interrupted before its images were compared"))
 
     async def _plan(self, rule: Rule) -> list[CopyJob]:
-        planning = _RulePlanning(rule, self._registries, self._results, self._known, self._options)
+        planning = _RulePlanning(rule, self._registries, self._results, self._known, self._options, budget=self._budget)
         try:
             images = await planning.list_images()
         except Exception as error:
@@ -95,13 +100,21 @@ class _RulePlanning:
     """One rule that is being planned. ``jobs`` has what there is to copy, by source."""
 
     def __init__(
-        self, rule: Rule, registries: Registries, results: Results, known: KnownContents, options: Options
+        self,
+        rule: Rule,
+        registries: Registries,
+        results: Results,
+        known: KnownContents,
+        options: Options,
+        *,
+        budget: ManifestBudget,
     ) -> None:
         self._rule = rule
         self._registries = registries
         self._results = results
         self._known = known
         self._options = options
+        self._budget = budget
         self._platforms = rule.platforms or options.platforms
         self.jobs: dict[Reference, CopyJob] = {}
         # The tags of a destination, where all of them are known.
@@ -134,35 +147,36 @@ class _RulePlanning:
             if outdated and self._options.dry_run:
                 await self._report_dry_run(source, outdated)
             elif outdated:
-                self.jobs[source] = CopyJob(source, tuple(outdated), self._platforms)
+                found = {destination: digest for destination, digest in outdated.items() if digest}
+                self.jobs[source] = CopyJob(source, tuple(outdated), self._platforms, found=found)
         except Exception as error:
             # Whatever it is, the other images go on.
             self._fail(source, destinations, error)
 
-    async def _filter_outdated(self, source: Reference, destinations: list[Reference]) -> list[Reference]:
-        """Return the destinations to copy to; the others are up to date or have failed, and are recorded so."""
+    async def _filter_outdated(self, source: Reference, destinations: list[Reference]) -> dict[Reference, str | None]:
+        """Return the destinations to copy to, each with the digest that it has under this name, None for nothing.
+
+        The others are up to date or have failed, and are recorded so.
+        """
         if self._options.force:
-            return destinations
+            return dict.fromkeys(destinations)
         answers = await asyncio.gather(*(self._head_or_fail(source, each) for each in destinations))
-        comparable = [answer for answer in answers if answer is not None]
-        if not any(found for _, found in comparable):
-            return [destination for destination, _ in comparable]
+        found = {answer[0]: answer[1].digest if answer[1] else None for answer in answers if answer is not None}
+        if not any(found.values()):
+            return found
         try:
-            wanted = await self._find_wanted_digest(source)
+            wanted = await self._find_wanted_digest(source, found)
         except ImageferryError as error:
-            self._fail(source, [destination for destination, _ in comparable], error)
-            return []
-        outdated = []
-        for destination, found in comparable:
-            if found is None or wanted is None or found.digest != wanted:
-                outdated.append(destination)
-            else:
-                self._results.add(
-                    ImageOutcome(
-                        source=str(source), destination=str(destination), outcome=Outcome.UP_TO_DATE, digest=wanted
-                    )
+            self._fail(source, found, error)
+            return {}
+        for destination in [each for each, digest in found.items() if digest and digest == wanted]:
+            del found[destination]
+            self._results.add(
+                ImageOutcome(
+                    source=str(source), destination=str(destination), outcome=Outcome.UP_TO_DATE, digest=wanted
                 )
-        return outdated
+            )
+        return found
 
     async def _head_or_fail(
         self, source: Reference, destination: Reference
@@ -174,16 +188,32 @@ class _RulePlanning:
             self._fail(source, [destination], error)
             return None
 
-    async def _find_wanted_digest(self, source: Reference) -> str | None:
-        """Return the digest that a destination should have; None where only reading the image will show it."""
+    async def _find_wanted_digest(self, source: Reference, found: Mapping[Reference, str | None]) -> str | None:
+        """Return the digest that a destination should have; None where only reading the image will show it.
+
+        ``found`` has the digests that the destinations have.
+        """
         if source.digest and not self._platforms:
             return source.digest
         root = await self._registries.head(source)
-        if root is None or root.media_type not in INDEX_TYPES or not self._platforms:
+        if root is None or not self._platforms:
             return root.digest if root else None
         repository = await self._registries.source(source)
-        image = await filter_platforms(await repository.manifests.get(root.digest), repository, self._platforms)
-        return image.root.digest if image.root else None
+        # The type that comes with HEAD may be wrong: what is not said to be an index is looked at, at a destination
+        # that has it, where no pulls are counted.
+        same = next((destination for destination, digest in found.items() if digest == root.digest), None)
+        at = repository if same is None or root.is_index else await self._registries.destination(same)
+
+        async def filter_root(reader: ManifestReader) -> str | None:
+            manifest = await reader.read(at, root.digest)
+            if not manifest.is_index:
+                # A single image is judged when it is copied.
+                return manifest.digest
+            with reader.hold(manifest):
+                image = await filter_platforms(manifest, repository, self._platforms, reader)
+            return image.root.digest if image.root else None
+
+        return await self._budget.spend(str(source), filter_root)
 
     async def _head(self, destination: Reference) -> Descriptor | None:
         """Return what the destination has under this name; None for nothing, or where only the copy will show it."""
@@ -219,24 +249,30 @@ class _RulePlanning:
             return
         self._tags[destination.name] = frozenset(tags)
 
-    async def _report_dry_run(self, source: Reference, destinations: list[Reference]) -> None:
+    async def _report_dry_run(self, source: Reference, destinations: Iterable[Reference]) -> None:
         """Record what would be done with an image."""
         try:
-            repository = await self._registries.source(source)
-            root = await repository.manifests.get(source.target) if self._platforms else None
-            filtered = (await filter_platforms(root, repository, self._platforms)).root if root else None
-            found = filtered.descriptor if filtered else await self._registries.head(source)
-            if found is None:
-                # Some answer 404 to every HEAD, though GET works.
-                found = (await repository.manifests.get(source.target)).descriptor
+            digest = await self._budget.spend(str(source), lambda reader: self._find_copied_digest(source, reader))
         except ImageferryError as error:
             self._fail(source, destinations, error)
             return
-        outcome = Outcome.SKIPPED if root is not None and filtered is None else Outcome.WOULD_COPY
+        outcome = Outcome.WOULD_COPY if digest else Outcome.SKIPPED
         for destination in destinations:
             self._results.add(
-                ImageOutcome(source=str(source), destination=str(destination), outcome=outcome, digest=found.digest)
+                ImageOutcome(source=str(source), destination=str(destination), outcome=outcome, digest=digest)
             )
+
+    async def _find_copied_digest(self, source: Reference, reader: ManifestReader) -> str | None:
+        """Return the digest that a copy would have; None if the filter leaves nothing. Raises ``ImageferryError``."""
+        repository = await self._registries.source(source)
+        if self._platforms:
+            root = await reader.read(repository, source.target)
+            with reader.hold(root):
+                image = await filter_platforms(root, repository, self._platforms, reader)
+            return image.root.digest if image.root else None
+        found = await self._registries.head(source)
+        # Some answer 404 to every HEAD, though GET works.
+        return found.digest if found else (await reader.read(repository, source.target)).digest
 
     def _fail(self, source: Reference, destinations: Iterable[Reference], error: BaseException) -> None:
         for destination in destinations:

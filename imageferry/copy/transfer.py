@@ -12,7 +12,7 @@ from imageferry.copy.reader import BlobReader, HashCheckpoints
 from imageferry.copy.upload_stream import UploadStream
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
-from imageferry.registry.errors import NotFound
+from imageferry.registry.errors import InvalidResponse, NotFound
 from imageferry.registry.uploads import Upload
 from imageferry.report.outcomes import Outcomes
 from imageferry.text import short_digest
@@ -61,9 +61,12 @@ class BlobTransfer:
         """Ask for the size where the manifest does not state it (schema 1)."""
         if self._blob.size < 0:
             source = self._sources[-1]
-            size = await source.blobs.size(self._blob.digest)
-            if size is None or size < 0:
-                raise NotFound(f"read blob {short_digest(self._blob.digest)} of {source.name}", "it is not there")
+            action = f"read blob {short_digest(self._blob.digest)} of {source.name}"
+            size = await source.blobs.measure(self._blob.digest)
+            if size is None:
+                raise NotFound(action, "it is not there")
+            if size < 0:
+                raise InvalidResponse(action, f"neither its manifest nor {source.host} gives its size")
             self._blob = replace(self._blob, size=size)
 
     async def _send_small(self, destinations: Sequence[Repository]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from imageferry.registry.client import check_status
+from imageferry.registry.errors import NotFound
 from imageferry.registry.repository_client import RepositoryClient
 from imageferry.registry.request import RegistryRequest
 from imageferry.text import short_digest
@@ -31,6 +32,22 @@ class Blobs:
         if answer.status_code != 200:
             return None
         length = answer.headers.get("content-length", "")
+        return int(length) if length.isdecimal() and length.isascii() else -1
+
+    async def measure(self, digest: str) -> int | None:
+        """Return the size in bytes of a blob that is to be read, -1 if the registry does not say; None if absent.
+
+        Asked for with HEAD, and with GET where that does not tell: some registries refuse HEAD of blobs. Raises
+        ``RegistryError``.
+        """
+        size = await self.size(digest)
+        if size is not None and size >= 0:
+            return size
+        try:
+            async with self.open(digest) as answer:
+                length = answer.headers.get("content-length", "")
+        except NotFound:
+            return None
         return int(length) if length.isdecimal() and length.isascii() else -1
 
     async def exists(self, digest: str) -> bool:

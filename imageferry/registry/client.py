@@ -52,6 +52,8 @@ class RegistryClient:
         self.registry = registry
         self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         self.upload_dialect = UploadDialect()
+        # HEAD of a manifest is refused, though GET works.
+        self.refuses_manifest_heads = False
         self._insecure = access is not None and access.insecure
         self._auth = RegistryAuth(access, may_be_plain=self._insecure)
         self._bare_host = bare_host(self.host)

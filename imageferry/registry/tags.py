@@ -18,7 +18,8 @@ from imageferry.text import shorten_repr
 PAGE = 1000
 _PAGE_LIMIT = 16 * 1024 * 1024
 
-# The most that one repository may list, in pages and in bytes: a million tags take some 30 MB.
+# The most that one repository may list, in tags, pages and bytes: a million tags take some 30 MB.
+TAGS_LIMIT = 1_000_000
 PAGES_LIMIT = 10_000
 LIST_LIMIT = 128 * 1024 * 1024
 
@@ -49,7 +50,7 @@ class Tags:
         action = f"list tags of {repository.name}"
         url = httpx.URL(repository.path("tags/list"), params={"n": PAGE})
         seen: set[str] = set()
-        size = 0
+        size = listed = 0
         while str(url) not in seen:
             seen.add(str(url))
             if len(seen) > PAGES_LIMIT or size > LIST_LIMIT:
@@ -59,7 +60,12 @@ class Tags:
             answer = await repository.send(RegistryRequest("GET", url, action, limit=_PAGE_LIMIT))
             check_status(answer, action, repository.host, 200)
             size += len(answer.content)
-            yield _parse_page(answer, action, repository.host)
+            page = _parse_page(answer, action, repository.host)
+            listed += len(page)
+            if listed > TAGS_LIMIT:
+                advice = "name the tags to copy in the rule"
+                raise InvalidResponse(action, f"{repository.host} lists more than {TAGS_LIMIT:,} tags", advice=advice)
+            yield page
             following = _next_page(answer.headers, url, action)
             if following is None:
                 return

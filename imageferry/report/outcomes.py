@@ -34,7 +34,10 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class ImageOutcome:
-    """One source tag or digest at one destination, with the bytes sent for it and the seconds that it took."""
+    """One source tag or digest at one destination, with the bytes sent for it and the seconds that it took.
+
+    ``warning`` is what a person should know of an image that is there: its digest is another one than at the source.
+    """
 
     source: str
     destination: str
@@ -43,6 +46,7 @@ class ImageOutcome:
     bytes: int = 0
     seconds: float = 0.0
     error: str | None = None
+    warning: str | None = None
 
 
 class Totals(BaseModel):

@@ -172,15 +172,6 @@ async def test_a_bad_index_does_not_stop_the_plan_of_the_others(
     assert outcomes(report) == {f"{host}/a/app:bad": "failed", f"{host}/a/app:good": "copied"}
 
 
-async def test_an_index_whose_entry_has_another_size(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
-    child = fake_source.image("a/app", None)
-    document = {"schemaVersion": 2, "manifests": [{"mediaType": OCI_MANIFEST, "digest": child, "size": 5}]}
-    fake_source.add_manifest("a/app", "v1", json.dumps(document).encode(), OCI_INDEX)
-    words = await words_of(fake_source, fake_destination)
-    assert child in words
-    assert "its index says 5" in words
-
-
 async def test_an_index_may_name_what_is_no_manifest(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
     blob = fake_source.add_blob("a/app", b"not a manifest")
     document = {

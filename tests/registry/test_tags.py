@@ -135,3 +135,17 @@ async def test_a_token_that_ends_between_two_pages_is_renewed() -> None:
             assert await repository.tags.all() == tags
         # The first is refused for want of a token, the third for want of another one; no page is asked for anew.
         assert [entry.status for entry in registry.log.entries("tags")] == [401, 200, 401, 200, 200, 200]
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+async def test_more_tags_than_are_read_are_told(
+    fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    monkeypatch.setattr(listing, "TAGS_LIMIT", 9)
+    fake_source.quirks.page_size = 10 // pages
+    filled(fake_source, 9)
+    async with opened(fake_source.host) as repository:
+        assert len(await repository.tags.all()) == 9
+        fake_source.tag("a/app", "one-more", "v0000")
+        with pytest.raises(InvalidResponse, match=r"a/app: .* lists more than 9 tags; name the tags to copy"):
+            await repository.tags.all()
