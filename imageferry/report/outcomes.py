@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
 
 from imageferry.report.waits import Waits
 from imageferry.text import format_duration, format_size
@@ -98,9 +99,25 @@ class Report(BaseModel):
     # For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
     retry_platforms: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
 
+    @field_serializer("images", mode="wrap")
+    def _leave_out_no_warning(
+        self, images: list[ImageOutcome], serialize: SerializerFunctionWrapHandler
+    ) -> list[dict[str, Any]]:
+        """Return the images without the warning that nearly none of them has."""
+        found: list[dict[str, Any]] = serialize(images)
+        for each in found:
+            if each["warning"] is None:
+                del each["warning"]
+        return found
+
     def to_json(self) -> str:
         """Return the report as indented JSON."""
         return self.model_dump_json(indent=2, by_alias=True)
+
+    @property
+    def warnings(self) -> list[ImageOutcome]:
+        """The images with a warning."""
+        return [image for image in self.images if image.warning]
 
     @property
     def summary(self) -> str:

@@ -28,6 +28,7 @@ def format_summary(report: Report, figures: Iterable[RuleStats], task_runs: Task
     figures = list(figures)
     failed = sorted((each for each in figures if each.failures), key=lambda each: -each.failed)
     lines = _failures(report, failed, task_runs, flow_runs) if failed else []
+    lines += _warnings(report.warnings)
     lines += ["## Images", "", *_counts(report)]
     worked = [each for each in figures if each.bytes or each.copied or each.failed]
     if len(worked) > 1:
@@ -62,6 +63,21 @@ def _failure(image: ImageOutcome, task_runs: TaskRuns, flow_run: str | None) -> 
     task_run = task_runs.get((image.source, image.destination))
     name = _linked(image.source, "task-run", task_run) if task_run else _linked(image.source, "flow-run", flow_run)
     return f"- {name} to {escape_markdown(image.destination)}  \n  {escape_markdown(image.error or '')}"
+
+
+def _warnings(images: list[ImageOutcome]) -> list[str]:
+    """Return the images that are there with another digest than at the source."""
+    if not images:
+        return []
+    lines = [f"## {format_count(len(images), 'image')} with a warning", ""]
+    lines += [
+        f"- {escape_markdown(image.source)} to {escape_markdown(image.destination)}  \n"
+        f"  {escape_markdown(image.warning or '')}"
+        for image in images[:FAILURES_LISTED]
+    ]
+    if len(images) > FAILURES_LISTED:
+        lines += ["", f"and {len(images) - FAILURES_LISTED:,} more: see the report"]
+    return [*lines, ""]
 
 
 def _counts(report: Report) -> list[str]:

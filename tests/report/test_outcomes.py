@@ -58,3 +58,14 @@ def test_listeners_are_called_with_each_outcome() -> None:
     outcomes.add(image(Outcome.FAILED, 2))
     assert heard == outcomes.images
     assert outcomes.failures == heard[1:]
+
+
+def test_a_warning_is_in_the_report_of_the_image_that_has_one() -> None:
+    outcomes = Outcomes()
+    outcomes.add(ImageOutcome("a.example/a:1", "b.example/a:1", Outcome.COPIED))
+    outcomes.add(ImageOutcome("a.example/a:2", "b.example/a:2", Outcome.COPIED, warning="stored as another"))
+    report = outcomes.report()
+    first, second = json.loads(report.to_json())["images"]
+    assert "warning" not in first
+    assert second["warning"] == "stored as another"
+    assert [image.destination for image in report.warnings] == ["b.example/a:2"]

@@ -82,3 +82,19 @@ def test_a_bar_is_exact_to_an_eighth() -> None:
 def test_the_headline_begins_with_what_failed() -> None:
     assert format_headline(report(failed("quay.io/a:v1"))).startswith("**1 failed**")
     assert format_headline(report(copied=2)).startswith("2 copied")
+
+
+def test_images_with_a_warning_are_listed() -> None:
+    images = [
+        ImageOutcome(f"quay.io/a:{n}", f"b.example/a:{n}", Outcome.COPIED, warning="b.example stored *it*")
+        for n in range(FAILURES_LISTED + 3)
+    ]
+    lines = format_summary(report(*images), [], {}, {}).split("\n")
+    assert lines[:4] == [
+        f"## {FAILURES_LISTED + 3} images with a warning",
+        "",
+        "- quay.io/a:0 to b.example/a:0  ",
+        "  b.example stored \\*it\\*",
+    ]
+    assert "and 3 more: see the report" in lines
+    assert format_summary(report(), [], {}, {}).startswith("## Images")
