@@ -148,9 +148,9 @@ async def test_the_bound_on_the_manifests_of_an_image_holds_under_a_filter(
     fake_source.index("a/app", "v1", children)
     fake_destination.index("a/app", "v1", [fake_destination.image("a/app", None)])
     rule = {"from": f"{fake_source.host}/a/app:v1", "to": f"{fake_destination.host}/a/app", "platforms": ["linux"]}
-    for options in ({}, {"force": True}, {"dry_run": True}):
+    for force, dry_run in ((False, False), (True, False), (False, True)):
         fake_source.clear_log()
-        report = await run(configured([rule], fake_source, fake_destination), **options)
+        report = await run(configured([rule], fake_source, fake_destination), force=force, dry_run=dry_run)
         assert "more than 5 manifests" in next(iter(errors(report).values()))
         assert fake_source.count("manifest-get") == 5
 

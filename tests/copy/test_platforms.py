@@ -292,8 +292,8 @@ async def test_an_image_that_no_filter_can_judge_is_an_error(
 ) -> None:
     push_document(fake_source.host, "a/app", "v1", with_config(config))
     rule = {"from": f"{fake_source.host}/a/app:v1", "to": f"{fake_destination.host}/a/app", "platforms": ["linux"]}
-    for options in ({}, {"dry_run": True}):
-        report = await run(configured([rule], fake_source, fake_destination), **options)
+    for dry_run in (False, True):
+        report = await run(configured([rule], fake_source, fake_destination), dry_run=dry_run)
         words = errors(report)[f"{fake_destination.host}/a/app:v1"]
         assert f"{fake_source.host}/a/app@" in words
         assert "the filter cannot judge it" in words
