@@ -68,7 +68,7 @@ class ImageCopier:
         begun = time.monotonic()
         sent: defaultdict[str, int] = defaultdict(int)
         try:
-            await self._budget.spend(job.name, lambda reader: self._copy(job, reader, sent, begun))
+            await self._budget.spend(job.source, lambda reader: self._copy(job, reader, sent, begun))
         except DeliveryError:
             raise
         except ImageferryError as error:

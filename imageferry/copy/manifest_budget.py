@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 from imageferry.copy import manifest_contents
+from imageferry.reference import Reference
 from imageferry.registry import Manifest, Repository
 from imageferry.registry.errors import InvalidResponse
 from imageferry.registry.manifest import MANIFEST_LIMIT
@@ -31,7 +33,8 @@ HELD_PER_BYTE = 4
 IMAGE_SHARE = 4 * 1024 * 1024
 LARGE_SHARE = 3 * HELD_PER_BYTE * MANIFEST_LIMIT + 16 * 1024 * 1024
 
-# Images that have a share at the same time: as many as a run copies at once.
+# Images of one registry that have a share at the same time: as many as a run copies at once. Those of another registry
+# do not wait for them.
 SHARES = 48
 
 
@@ -40,20 +43,20 @@ class ShareExceeded(Exception):
 
 
 class ManifestBudget:
-    """Shares of memory for those who work with the manifests of an image, ``shares`` at a time."""
+    """Shares of memory for those who work with the manifests of an image, ``shares`` at a time of one registry's."""
 
     def __init__(self, shares: int = SHARES) -> None:
-        self._shares = asyncio.Semaphore(shares)
+        self._shares = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(shares))
         self._large = asyncio.Semaphore(1)
 
-    async def spend(self, image: str, work: Callable[[ManifestReader], Awaitable[Result]]) -> Result:
+    async def spend(self, image: Reference, work: Callable[[ManifestReader], Awaitable[Result]]) -> Result:
         """Do what is to be done with one image, and return what it returns.
 
         It is done a second time, from the start, where its manifests take more than a share. Raises what it raises,
         and ``InvalidResponse`` where they take more than the large share too.
         """
         try:
-            async with self._shares:
+            async with self._shares[image.registry]:
                 return await work(ManifestReader(IMAGE_SHARE, alone=False))
         except ShareExceeded:
             logger.info("the manifests of %s are large: it waits for the others that are so", image)

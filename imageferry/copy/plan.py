@@ -28,8 +28,8 @@ RULES_PLANNED_AT_ONCE = 16
 # Images of one rule that are compared at the same time; the registries' own limits lie below.
 IMAGES_COMPARED_AT_ONCE = 32
 
-# Images that are filtered at the same time: see ``ManifestBudget``. Planning has shares of its own, for images that are
-# being copied keep theirs for long.
+# Images of one registry that are filtered at the same time: see ``ManifestBudget``. Planning has shares of its own, since
+# images that are being copied keep theirs for long.
 SHARES = 16
 
 
@@ -213,7 +213,7 @@ class _RulePlanning:
                 image = await filter_platforms(manifest, repository, self._platforms, reader)
             return image.root.digest if image.root else None
 
-        return await self._budget.spend(str(source), filter_root)
+        return await self._budget.spend(source, filter_root)
 
     async def _head(self, destination: Reference) -> Descriptor | None:
         """Return what the destination has under this name; None for nothing, or where only the copy will show it."""
@@ -252,7 +252,7 @@ class _RulePlanning:
     async def _report_dry_run(self, source: Reference, destinations: Iterable[Reference]) -> None:
         """Record what would be done with an image."""
         try:
-            digest = await self._budget.spend(str(source), lambda reader: self._find_copied_digest(source, reader))
+            digest = await self._budget.spend(source, lambda reader: self._find_copied_digest(source, reader))
         except ImageferryError as error:
             self._fail(source, destinations, error)
             return

@@ -9,12 +9,14 @@ import pytest
 from imageferry.copy import manifest_budget
 from imageferry.copy.manifest_budget import HELD_PER_BYTE, ManifestBudget, ManifestReader, ShareExceeded
 from imageferry.copy.manifest_contents import ENTRIES_LIMIT, blobs, children
+from imageferry.reference import Reference
 from imageferry.registry import Manifest
 from imageferry.registry.errors import InvalidResponse
 from imageferry.registry.manifest import OCI_INDEX, OCI_MANIFEST
 from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured, errors, outcomes, run
 
+IMAGE = Reference.parse("a.example/app:v1")
 ONE = Manifest.of(b"x" * 100, OCI_MANIFEST)
 
 
@@ -41,7 +43,7 @@ async def test_who_needs_more_begins_again_with_the_large_share() -> None:
         begun.append(reader)
         return holding(reader, 3)
 
-    assert await ManifestBudget().spend("a/app:v1", work) == 3
+    assert await ManifestBudget().spend(IMAGE, work) == 3
     assert len(begun) == 2
 
 
@@ -50,8 +52,10 @@ async def test_who_needs_more_than_the_large_share_has_failed() -> None:
     async def work(reader: ManifestReader) -> int:
         return holding(reader, 4)
 
-    with pytest.raises(InvalidResponse, match=r"copy a/app:v1: its manifests take more than .* damaged or hostile"):
-        await ManifestBudget().spend("a/app:v1", work)
+    with pytest.raises(
+        InvalidResponse, match=r"copy a.example/app:v1: its manifests take more than .* damaged or hostile"
+    ):
+        await ManifestBudget().spend(IMAGE, work)
 
 
 @pytest.mark.usefixtures("shares")
@@ -82,7 +86,7 @@ async def test_many_that_need_the_large_share_have_it_one_after_the_other() -> N
                 now -= 1
 
     async with asyncio.timeout(10):
-        await asyncio.gather(*(budget.spend("a/app:v1", work) for _ in range(50)))
+        await asyncio.gather(*(budget.spend(IMAGE, work) for _ in range(50)))
     assert most == 1
 
 
@@ -96,8 +100,24 @@ async def test_no_more_images_than_shares_are_worked_with() -> None:
         await asyncio.sleep(0)
         now -= 1
 
-    await asyncio.gather(*(budget.spend("a/app:v1", work) for _ in range(50)))
+    await asyncio.gather(*(budget.spend(IMAGE, work) for _ in range(50)))
     assert most == 4
+
+
+async def test_a_registry_that_holds_its_shares_holds_up_no_other() -> None:
+    budget = ManifestBudget(2)
+    hanging = [asyncio.create_task(budget.spend(IMAGE, lambda reader: asyncio.Event().wait())) for _ in range(9)]
+    await asyncio.sleep(0)
+
+    async def work(reader: ManifestReader) -> str:
+        return "done"
+
+    try:
+        async with asyncio.timeout(1):
+            assert await budget.spend(Reference.parse("b.example/app:v1"), work) == "done"
+    finally:
+        for task in hanging:
+            task.cancel()
 
 
 @pytest.mark.parametrize(
