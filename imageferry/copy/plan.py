@@ -28,8 +28,8 @@ RULES_PLANNED_AT_ONCE = 16
 # Images of one rule that are compared at the same time; the registries' own limits lie below.
 IMAGES_COMPARED_AT_ONCE = 32
 
-# Images of one registry that are filtered at the same time: see ``ManifestBudget``. Planning has shares of its own, since
-# images that are being copied keep theirs for long.
+# Images of one registry that are filtered at the same time: see ``ManifestBudget``. Planning has shares of its own,
+# since images that are being copied keep theirs for long.
 SHARES = 16
 
 

@@ -15,9 +15,11 @@ from imageferry.registry.errors import (
     TRANSIENT_STATUSES,
     DigestMismatch,
     InvalidResponse,
+    LoginFailed,
     NotFound,
     RegistryError,
     Unavailable,
+    error_for,
 )
 from imageferry.registry.manifest import (
     ACCEPT,
@@ -77,7 +79,7 @@ class Manifests:
             check_status(answer, action, repository.host, 200)
         digest = answer.headers.get("docker-content-digest", "")
         if status != 200:
-            return await self._describe_instead(target, status)
+            return await self._describe_instead(target, answer)
         if not digest:
             return await self._describe(target)
         length = answer.headers.get("content-length", "")
@@ -87,21 +89,25 @@ class Manifests:
     async def _describe(self, target: str) -> Descriptor | None:
         """Return what GET shows; None if the registry does not have it."""
         try:
-            return (await self.get(target)).descriptor
+            return (await self._read("look up", target)).descriptor
         except NotFound:
             return None
 
-    async def _describe_instead(self, target: str, refused: int) -> Descriptor | None:
-        """Return what GET shows where HEAD was answered with the status ``refused``, and remember what that means."""
+    async def _describe_instead(self, target: str, refusal: httpx.Response) -> Descriptor | None:
+        """Return what GET shows where HEAD was refused, and remember what that means."""
+        repository = self._repository
         try:
-            found = (await self.get(target)).descriptor
+            found = (await self._read("look up", target)).descriptor
         except NotFound as error:
-            self._repository.client.refuses_manifest_heads |= error.status == 404
+            repository.client.refuses_manifest_heads |= error.status == 404
             return None
+        except LoginFailed:
+            # A token was had before: what was said then is what there is to say.
+            raise error_for(refusal, self._action("look up", target), repository.host) from None
         except RegistryError as error:
-            self._refuses_both |= error.status == refused
+            self._refuses_both |= error.status == refusal.status_code
             raise
-        self._repository.client.refuses_manifest_heads = True
+        repository.client.refuses_manifest_heads = True
         return found
 
     async def get(self, target: str) -> Manifest:
@@ -110,7 +116,10 @@ class Manifests:
         By digest, the bytes must hash to it. The digest that a registry claims for a tag does not count. Raises
         ``NotFound``, ``DigestMismatch`` and other ``RegistryError``.
         """
-        repository, action = self._repository, self._action("read", target)
+        return await self._read("read", target)
+
+    async def _read(self, verb: str, target: str) -> Manifest:
+        repository, action = self._repository, self._action(verb, target)
         request = RegistryRequest("GET", self._path(target), action, _ACCEPTING, limit=MANIFEST_LIMIT)
         answer = await repository.send(request)
         check_status(answer, action, repository.host, 200)

@@ -13,7 +13,7 @@ from testkit.images import raw
 from testkit.registries import actions
 from testkit.registries.auth import Bearer
 from testkit.registries.distribution import DistributionRegistry
-from testkit.registries.fault_rules import Fault
+from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
 from testkit.registries.quirks import Quirks
 from tests.copy.judging import assert_same
@@ -123,8 +123,9 @@ async def test_a_failure_is_reported_once(fake_source: FakeRegistry, fake_destin
     fake_source.image("a/app", "v1")
     fake_destination.image("a/app", "v1")
     with FakeRegistry() as broken:
-        broken.rules.append(Fault("manifest-head", actions.refuse(410, "GONE")))
-        fake_source.rules.append(Fault("manifest-head", actions.refuse(410, "GONE")))
+        looks = Match(("manifest-head", "manifest-get"))
+        broken.rules.append(Fault(looks, actions.refuse(410, "GONE")))
+        fake_source.rules.append(Fault(looks, actions.refuse(410, "GONE")))
         targets = [f"{broken.host}/a/app", f"{fake_destination.host}/a/app"]
         report = await run(configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, broken, fake_destination))
     assert outcomes(report) == {f"{each}:v1": "failed" for each in targets}
