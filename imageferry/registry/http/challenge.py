@@ -14,8 +14,8 @@ _PARAMETER = re.compile(rf"\s*+({_TOKEN}+)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([
 _SCHEME = re.compile(rf"[\s,]*+({_TOKEN}+)(?=\s|,|$)(?!\s*+=)")
 
 # Characters of one header, and headers of one answer, that are looked at.
-_LENGTH = 16 * 1024
-_HEADERS = 16
+_LENGTH = 8 * 1024
+_HEADERS = 8
 
 
 @dataclass(frozen=True, slots=True)

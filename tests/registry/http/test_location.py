@@ -175,7 +175,7 @@ async def test_a_location_that_is_no_address_is_reported(location: str) -> None:
 async def test_a_link_that_is_no_address_is_an_error_of_its_list(link: str) -> None:
     page = answer(headers=f'Link: <{link}>; rel="next"\r\n'.encode(), body=b'{"tags": ["a"]}')
     async with recording(lambda method, asked: page) as (repository, _):
-        with pytest.raises(InvalidResponse, match="the next page is at .*, which is not an address"):
+        with pytest.raises(InvalidResponse, match=r"the next page is at .*, which is not an address"):
             await repository.tags.all()
 
 
@@ -199,9 +199,9 @@ def test_the_next_of_several_links(header: str, expected: str) -> None:
 @pytest.mark.parametrize("part", ["<", "<>;", "<a>; ;", "<a>;rel=" + " ", '<a>; x="', ", <"])
 def test_no_link_takes_long(part: str) -> None:
     header = httpx.Headers({"link": (part * LINK_LIMIT)[:LINK_LIMIT]})
-    began = time.perf_counter()
+    began = time.process_time()
     assert next_link(header) in ("", "a")
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2
 
 
 def test_a_link_too_long_to_tell_is_no_end_of_the_list() -> None:
