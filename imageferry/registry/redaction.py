@@ -22,6 +22,7 @@ TOKENS_KEPT = 256
 
 # What a secret that is sent consists of (RFC 6750, 2.1), also if it is percent-encoded; padding apart.
 _RUN = re.compile(r"[A-Za-z0-9._~+/%-]{16,}")
+_CUT = "..."
 
 
 class Secrets:
@@ -67,9 +68,11 @@ class Secrets:
         return _RUN.sub(self._redact_part, text)
 
     def _redact_part(self, run: re.Match[str]) -> str:
-        part = run[0].strip(".")
-        is_secret = len(part) >= SHORTEST_PART and any(part in secret for secret in (*self._lasting, *self._tokens))
-        return REDACTED if is_secret else run[0]
+        # As ``shorten_repr`` cuts, too.
+        return _CUT.join(REDACTED if self._is_part(part.strip(".")) else part for part in run[0].split(_CUT))
+
+    def _is_part(self, text: str) -> bool:
+        return len(text) >= SHORTEST_PART and any(text in secret for secret in (*self._lasting, *self._tokens))
 
     def close(self) -> None:
         """Redact them no more: nothing is asked of the registry any longer."""
