@@ -151,8 +151,8 @@ class RegistryClient:
         async with self._probing:
             if self._ping is None:
                 with contextlib.suppress(httpx.HTTPError, ssl.SSLError, RegistryError):
-                    self._ping = []
                     await self._send_ping(f"{self._origin}/v2/")
+                self._ping = self._ping or []
         self._auth.learn(parse_challenges(self._ping))
         return self._auth.knows_challenge
 

@@ -44,7 +44,7 @@ class StreamingTransport(AiohttpTransport):
             # From a text aiohttp makes an address of its own: "a%2Fb" in a query would go out as "a/b".
             return send(method, yarl.URL(url, encoded=True), **options)
 
-        session.request = send_as_it_is  # type: ignore[method-assign]
+        session.request = send_as_it_is  # type: ignore[assignment,method-assign]
         return session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -65,7 +65,7 @@ def next_link(headers: httpx.Headers) -> str:
 
     Raises ``httpx.InvalidURL`` if the header is too long to tell.
     """
-    header = headers.get("link", "")
+    header: str = headers.get("link", "")
     for entry in header[:LINK_LIMIT].split("<")[1:]:
         address, closed, parameters = entry.partition(">")
         if closed and _is_next(parameters):

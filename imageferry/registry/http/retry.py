@@ -8,7 +8,7 @@ import ssl
 from typing import Any
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt, stop_any
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result
 from tenacity.retry import retry_base
 
 from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES, causes
@@ -76,7 +76,7 @@ class RetryTransport(httpx.AsyncBaseTransport):
             raise outcome
 
         retrying = AsyncRetrying(
-            stop=stop_any(stop_after_attempt(ATTEMPTS), _is_slow_again),
+            stop=_is_last_try,
             wait=_pause,
             retry=retry,
             before_sleep=_log_pause,
@@ -138,9 +138,9 @@ def _retry_unbegun(body: PacedUploadBody) -> retry_base:
     return retry_if_exception(lambda error: not body.begun and _may_reconnect(error))
 
 
-def _is_slow_again(state: RetryCallState) -> bool:
+def _is_last_try(state: RetryCallState) -> bool:
     slow = state.outcome is not None and isinstance(state.outcome.exception(), SlowAnswer)
-    return slow and state.attempt_number >= ATTEMPTS_IF_SLOW
+    return state.attempt_number >= (ATTEMPTS_IF_SLOW if slow else ATTEMPTS)
 
 
 def _last_outcome(state: RetryCallState) -> Any:

@@ -378,9 +378,9 @@ async def test_a_store_that_wants_a_password_is_the_one_that_is_named() -> None:
                 "it are not sent there"
             )
             store.auth = Basic(USERS)
-            with pytest.raises(Unauthorized) as told:
+            with pytest.raises(Unauthorized) as refused:
                 await repository.blobs.read(digest, 100)
-        assert str(told.value).endswith(
+        assert str(refused.value).endswith(
             f"{store.host}, to which {registry.host} leads, answered 401 Unauthorized (UNAUTHORIZED: authentication "
             f"required); the credentials for {registry.host} are not sent there"
         )

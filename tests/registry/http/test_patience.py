@@ -80,9 +80,9 @@ async def slow(
             yield repository, asked
 
 
-async def _upload(repository: Repository) -> object:
+async def _upload(repository: Repository) -> None:
     upload = await repository.uploads.start(DIGEST)
-    return await upload.patch(_Stream([BLOB]), len(BLOB))
+    await upload.patch(_Stream([BLOB]), len(BLOB))
 
 
 class _Stream(httpx.AsyncByteStream):
