@@ -122,7 +122,8 @@ class RegistryClient:
     async def _build(self, request: RegistryRequest, extensions: dict[str, object]) -> httpx.Request:
         origin, path = await self.origin(request.action), request.path
         # To join a text is a tenth of what it costs to join addresses, and most requests are such.
-        url = f"{origin}{path}" if isinstance(path, str) else origin.join(path)
+        # A whole address stays as it is: to join it would drop what is empty in it.
+        url = f"{origin}{path}" if isinstance(path, str) else path if path.is_absolute_url else origin.join(path)
         return self._client.build_request(
             request.method, url, headers=request.headers, content=request.content, extensions=extensions
         )
@@ -138,11 +139,11 @@ class RegistryClient:
 
     def _may_want_login(self, request: httpx.Request, response: httpx.Response) -> bool:
         """Whether an answer is one to nobody, though it does not say so, and may be another one to who logs in."""
-        if response.url != request.url or "authorization" in request.headers:
-            return False
         if response.status_code == 401:
-            return "www-authenticate" not in response.headers
-        return response.status_code in (403, 404) and self._auth.has_credentials
+            is_unclear = "www-authenticate" not in response.headers
+        else:
+            is_unclear = response.status_code in (403, 404) and self._auth.has_credentials
+        return is_unclear and response.url == request.url and "authorization" not in request.headers
 
     async def _learn_from_ping(self) -> bool:
         """Ask at /v2/, once, how to log in: some say it nowhere else; return whether that is known now."""

@@ -230,6 +230,21 @@ async def test_a_page_for_people_at_the_token_server_is_told(registry: FakeRegis
             await repository.manifests.head("v1")
 
 
+async def test_a_login_is_named_with_the_port_at_which_it_was_asked(registry: FakeRegistry) -> None:
+    words = (
+        f"cannot log in to {registry.host}: {registry.host} answered 401 Unauthorized (UNAUTHORIZED: incorrect "
+        "username or password); check its username and password"
+    )
+    async with opened(registry.host, entry=access(NAME, "wrong-password")) as repository:
+        with pytest.raises(LoginFailed) as told:
+            await repository.manifests.head("v1")
+    assert str(told.value) == words
+    registry.rules.append(Fault("token", actions.respond(200, b"{}")))
+    async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
+        with pytest.raises(RegistryError, match=f"cannot log in to {registry.host}: the token server {registry.host}"):
+            await repository.manifests.head("v1")
+
+
 async def test_secrets_are_in_no_error(registry: FakeRegistry) -> None:
     registry.rules.append(Fault(Match(kind="manifest-get"), actions.hang_up()))
     async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
