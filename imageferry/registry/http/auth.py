@@ -93,10 +93,17 @@ class RegistryAuth(httpx.Auth):
         A host to which the registry leads is answered as nobody. Raises ``LoginFailed``, ``InvalidResponse`` and other
         ``RegistryError``.
         """
-        answer: httpx.Response
         if self._is_own(request.url):
-            async for step in self._log_in(request):
-                step.answer = answer = yield step.request
+            scopes: _Key = request.extensions.get(SCOPES, ())
+            wanted = self._wanted(scopes)
+            if self._basic or self._bearer is not None:
+                # The registry is known to want a login: save the 401.
+                async for step in self._prepared(request, wanted):
+                    step.answer = yield step.request
+            answer = yield request
+            if self._is_refused(answer):
+                async for step in self._log_in(request, answer, wanted):
+                    step.answer = answer = yield step.request
         else:
             if token := self._tokens.get(self._elsewhere.get(origin_of(request.url), ())):
                 request.headers["authorization"] = token.header
@@ -105,19 +112,14 @@ class RegistryAuth(httpx.Auth):
             async for step in self._log_in_elsewhere(answer):
                 step.answer = yield step.request
 
-    async def _log_in(self, request: httpx.Request) -> AsyncGenerator[_Step, None]:
-        """Send a request to the registry itself; on a 401 with another token, or one for more, at most twice."""
+    async def _log_in(
+        self, request: httpx.Request, answer: httpx.Response, wanted: _Key
+    ) -> AsyncGenerator[_Step, None]:
+        """Send a refused request again: with another token, and once more with one for a scope that is named then."""
         scopes: _Key = request.extensions.get(SCOPES, ())
-        wanted = self._wanted(scopes)
-        async for step in self._prepared(request, wanted):
-            yield step
-        sent = _Step(request)
-        yield sent
         for number in range(_CHALLENGES):
-            if not self._is_refused(sent):
-                return
             used = request.headers.get("authorization")
-            self._read_challenges(sent, scopes, used, is_new=number > 0)
+            self._read_challenges(answer, scopes, used, is_new=number > 0)
             if not is_replayable(request) or (number and self._wanted(scopes) == wanted):
                 return
             if self._bearer is not None:
@@ -131,26 +133,30 @@ class RegistryAuth(httpx.Auth):
                 return
             sent = _Step(request)
             yield sent
-        if self._is_refused(sent):
-            self._give_up_wider(scopes)
+            assert sent.answer is not None
+            answer = sent.answer
+            if not self._is_refused(answer):
+                return
+        self._give_up_wider(scopes)
 
     async def _prepared(self, request: httpx.Request, wanted: _Key) -> AsyncGenerator[_Step, None]:
-        """Log in with the first request already where the registry is known to want it: save the 401."""
+        """Put what is known to be needed into a request."""
         if self._bearer is not None and wanted:
-            async for step in self._renewed(wanted, None, self._ask_own):
-                yield step
-            request.headers["authorization"] = self._tokens[wanted].header
+            token = self._tokens.get(wanted)
+            if token is None or time.monotonic() >= token.renew_at:
+                async for step in self._renewed(wanted, None, self._ask_own):
+                    yield step
+                token = self._tokens[wanted]
+            request.headers["authorization"] = token.header
         elif self._basic:
             request.headers["authorization"] = self._password
 
-    def _is_refused(self, sent: _Step) -> bool:
-        assert sent.answer is not None
-        return sent.answer.status_code == 401 and self._is_own(sent.answer.request.url)
+    def _is_refused(self, answer: httpx.Response) -> bool:
+        return answer.status_code == 401 and self._is_own(answer.request.url)
 
-    def _read_challenges(self, sent: _Step, scopes: _Key, used: str | None, *, is_new: bool) -> None:
+    def _read_challenges(self, answer: httpx.Response, scopes: _Key, used: str | None, *, is_new: bool) -> None:
         """Learn how to log in, and which scope a token that was ``used`` has lacked; ``is_new``: it cannot be old."""
-        assert sent.answer is not None
-        challenges = parse_challenges(sent.answer.headers.get_list("www-authenticate"))
+        challenges = parse_challenges(answer.headers.get_list("www-authenticate"))
         self.learn(challenges)
         bearer = _bearer_of(challenges)
         if used is None or bearer is None or scopes in self._narrow:

@@ -89,13 +89,13 @@ class RetryTransport(httpx.AsyncBaseTransport):
         if not is_replayable(request):
             return await self._limiter.send(request, self._exchange, bounded=False)
         for rate in self._limiter.limits.upload:
-            if size := int(request.headers.get("content-length", 0)):
+            if size := _size_of(request):
                 await rate.acquire(size)
         return await self._limiter.send(request, self._exchange)
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         body = request.stream if isinstance(request.stream, PacedUploadBody) else None
-        async with AnswerDeadline(None if body else int(request.headers.get("content-length", 0))) as deadline:
+        async with AnswerDeadline(None if body else _size_of(request)) as deadline:
             if body is not None:
                 body.when_sent = deadline.extend
             response = await self._inner.handle_async_request(request)
@@ -104,7 +104,8 @@ class RetryTransport(httpx.AsyncBaseTransport):
                 # A refusal, redirect or challenge, whose body httpx would read to its end: its connection is free now.
                 limit = ERROR_BODY_LIMIT
             if limit is not None:
-                deadline.extend()
+                if request.method != "HEAD":
+                    deadline.extend()
                 response = await read_bounded(response, limit)
         if limit is None:
             pace_download(response, self._limiter.limits)
@@ -116,6 +117,11 @@ class RetryTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
+
+
+def _size_of(request: httpx.Request) -> int:
+    """Return the bytes of a body that is in memory."""
+    return 0 if request.method in ("GET", "HEAD") else int(request.headers.get("content-length", 0))
 
 
 def _may_reconnect(error: BaseException) -> bool:
