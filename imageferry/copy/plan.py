@@ -18,12 +18,16 @@ from imageferry.errors import ImageferryError, InvalidReference
 from imageferry.model import Destination, Rule
 from imageferry.reference import Reference, check_tag
 from imageferry.registry import Descriptor
+from imageferry.registry.client import PAGE
 from imageferry.registry.errors import InvalidResponse, LoginFailed, NotFound, RegistryError
-from imageferry.registry.tags import PAGE
 from imageferry.report.outcomes import ImageOutcome, Outcome
+from imageferry.text import escape_control
 
 # Rules that are planned at the same time; the registries' own limits lie below.
 RULES_PLANNED_AT_ONCE = 16
+
+# Entries of a tag list that are no tags, each with a line of its own in the report: a list could have millions.
+ODD_ENTRIES = 20
 
 # Images of one rule that are compared at the same time; the registries' own limits lie below.
 IMAGES_COMPARED_AT_ONCE = 32
@@ -91,9 +95,7 @@ class Planner:
 
     def _fail(self, rule: Rule, error: BaseException) -> None:
         """Record a rule without a plan as failed, as it is written: the whole of it is to be run again."""
-        self._results.add_planned(len(rule.destinations))
-        for written in rule.written or tuple(str(each.repository) for each in rule.destinations):
-            self._results.fail(rule.name, written, rule.platforms, error)
+        self._results.fail_rule(rule, error)
 
 
 class _RulePlanning:
@@ -128,11 +130,27 @@ class _RulePlanning:
                 (item, [_reference_at(each, item, number) for each in self._rule.destinations])
                 for number, item in enumerate(source.items)
             ]
-        tags: Iterable[str] = await self._registries.tags(source.repository)
-        if source.pattern:
-            tags = source.pattern.select(tags)
-        items = (source.repository.at(_check_listed(tag, source.repository)) for tag in tags)
+        tags = self._select_valid(await self._registries.tags(source.repository))
+        items = [source.repository.at(tag) for tag in tags]
         return [(item, [_reference_at(each, item, 0) for each in self._rule.destinations]) for item in items]
+
+    def _select_valid(self, listed: Iterable[str]) -> list[str]:
+        """Return the tags of a list that the rule is for; record each entry that is no tag as failed."""
+        select = self._rule.source.pattern.select if self._rule.source.pattern else list
+        valid: list[str] = []
+        odd: list[str] = []
+        for entry in listed:
+            try:
+                valid.append(check_tag(entry))
+            except InvalidReference as error:
+                # Escaped, as an expression cannot be searched for in what is no text.
+                if select([escape_control(entry)]):
+                    odd.append(str(error))
+        repository = self._rule.source.repository
+        more = [f"so it is with {len(odd) - ODD_ENTRIES:,} more entries"] if len(odd) > ODD_ENTRIES else []
+        for reason in odd[:ODD_ENTRIES] + more:
+            self._results.fail_rule(self._rule, InvalidResponse(f"copy an entry of the tags of {repository}", reason))
+        return select(valid)
 
     async def list_destination_tags(self, images: int) -> None:
         """List the tags that destinations have, where that costs fewer requests than it saves."""
@@ -239,7 +257,7 @@ class _RulePlanning:
             async for page in repository.tags.pages():
                 tags.update(page)
                 pages += 1
-                if pages >= images and len(page) >= PAGE:
+                if pages >= images and len(page) >= (repository.tags.page_size or PAGE):
                     # To go on would cost more than a HEAD for each image.
                     return
         except NotFound:
@@ -284,10 +302,3 @@ def _reference_at(destination: Destination, source: Reference, number: int) -> R
     if destination.targets:
         return destination.repository.at(destination.targets[number])
     return destination.repository.at(source.tag or source.target)
-
-
-def _check_listed(tag: str, repository: Reference) -> str:
-    try:
-        return check_tag(tag)
-    except InvalidReference as error:
-        raise InvalidResponse(f"list tags of {repository}", str(error)) from None

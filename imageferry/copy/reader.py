@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from imageferry.copy.retries import READ_BREAKS
 from imageferry.copy.retry_budget import RetryBudget
 from imageferry.registry import Descriptor, Repository
-from imageferry.registry.errors import DigestMismatch, InvalidResponse, RegistryError, Unreachable
+from imageferry.registry.errors import DigestMismatch, InvalidResponse, RegistryError, TooSlow, Unreachable
 from imageferry.text import short_digest
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class BlobReader:
         """Prepare to go on after a break, at the same repository or the next; raise the error where there is none."""
         # A registry that is busy in the middle of a blob is waited for; one that sends none of it is left.
         is_final = not error.transient or not (isinstance(error, Unreachable) or self.position)
-        if is_final or not self._budget.record_failure(self.position):
+        # The bytes of one that is too slow are no progress, or it could go on for ever.
+        if is_final or not self._budget.record_failure(0 if isinstance(error, TooSlow) else self.position):
             if not self._fallbacks:
                 raise error
             self._source = self._fallbacks.pop(0)

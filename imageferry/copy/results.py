@@ -9,6 +9,7 @@ from imageferry.copy.batches import Batch
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.job import CopyJob
 from imageferry.errors import ImageferryError
+from imageferry.model import Rule
 from imageferry.reference import Reference
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
 from imageferry.selection import PlatformFilter
@@ -49,6 +50,12 @@ class Results:
         self._outcomes.retry_platforms[source, destination] = [str(platform) for platform in platforms.platforms]
         message = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
         self._outcomes.add(ImageOutcome(source=source, destination=destination, outcome=Outcome.FAILED, error=message))
+
+    def fail_rule(self, rule: Rule, error: BaseException) -> None:
+        """Record a rule as failed, as it is written: the whole of it is to be run again."""
+        self.add_planned(len(rule.destinations))
+        for written in rule.written or tuple(str(each.repository) for each in rule.destinations):
+            self.fail(rule.name, written, rule.platforms, error)
 
     def merge(self, batch: Batch, images: Iterable[ImageOutcome], *, again: bool = False) -> None:
         """Record what another run reported of the batch's images; those that it did not report stay unfinished.

@@ -8,7 +8,12 @@ import ssl
 import aiohttp
 import httpx
 
-from imageferry.registry.errors import RegistryError, TlsError, Unreachable, causes
+from imageferry.registry.errors import RegistryError, TlsError, TooSlow, Unreachable, causes
+
+
+class SlowAnswer(httpx.ReadTimeout):
+    """An answer that comes, but too slowly."""
+
 
 _IN_WORDS: dict[type[BaseException], str] = {
     ConnectionRefusedError: "the connection is refused",
@@ -22,6 +27,8 @@ _IN_WORDS: dict[type[BaseException], str] = {
 
 def describe_error(error: BaseException) -> str:
     """Return an exception in words: those for one of its causes if there are any, else its own; never empty."""
+    if isinstance(error, SlowAnswer):
+        return str(error)
     if isinstance(error, httpx.TimeoutException) and error.__cause__ is None:
         return "nothing came in time"
     for cause in causes(error):
@@ -44,6 +51,8 @@ def transport_error(action: str, error: Exception, host: str) -> RegistryError:
     if any(isinstance(cause, ssl.SSLError) for cause in chain):
         advice = "if it speaks plain HTTP, set insecure: true for it in auth"
         return TlsError(action, f"{asked} does not speak TLS: {words}", advice=advice)
+    if isinstance(error, SlowAnswer):
+        return TooSlow(action, f"{asked} answers too slowly: {words}")
     return Unreachable(action, f"no answer from {asked}: {words}")
 
 

@@ -238,7 +238,7 @@ class Upload:
             return error
         reason = error.reason
         if verdict is Verdict.FOLLOW:
-            reason = f"{host} wants it at {self._session.location.host}"
+            reason = f"{host} wants it at {self._session.location.netloc.decode()}"
         elif verdict is Verdict.RENEW_TOKEN:
             reason = "its token ended before the bytes were taken"
         return BrokenOff(self.action, reason, status=status, codes=error.codes)

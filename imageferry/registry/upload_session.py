@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from urllib.parse import urlencode
 
 import httpx
 
 from imageferry.errors import ImageferryError
 from imageferry.registry.client import check_status
 from imageferry.registry.errors import InvalidResponse
+from imageferry.registry.http.location import append_query, read_location, resolve
+from imageferry.registry.redaction import redact
 from imageferry.registry.repository_client import RepositoryClient
 from imageferry.registry.request import RegistryRequest
-from imageferry.text import short_digest
+from imageferry.text import short_digest, shorten_repr
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class UploadSession:
 
     async def put(self, content: bytes | httpx.AsyncByteStream, length: int) -> httpx.Response:
         """Send ``length`` bytes, or none, and end the session: what was sent is the blob."""
-        url = self.location.copy_merge_params({"digest": self._digest})
+        url = append_query(self.location, urlencode({"digest": self._digest}))
         return await self._send("PUT", url, _content_headers(length), content)
 
     async def status(self, *, keep_location: bool = False) -> int | None:
@@ -144,16 +147,22 @@ def session_location(answer: httpx.Response, action: str) -> httpx.URL:
 
     Raises ``InvalidResponse`` if there is none.
     """
-    location, asked = answer.headers.get("location", ""), answer.request.url
+    location, asked = read_location(answer.headers), answer.request.url
     try:
         if not location:
             raise httpx.InvalidURL("none")
-        url = asked.join(location)
+        url = resolve(asked, location)
     except httpx.InvalidURL:
-        raise InvalidResponse(action, f"the registry opened a session without an address ({location!r})") from None
-    if (url.scheme, url.host, asked.scheme) == ("http", asked.host, "https") and url.port in (None, 443, asked.port):
+        reason = f"the registry opened a session without an address ({shorten_repr(redact(location))})"
+        raise InvalidResponse(action, reason) from None
+    if url.raw_host != asked.raw_host:
+        return url
+    if (url.scheme, asked.scheme) == ("http", "https") and url.port in (None, 443, asked.port):
         # A registry behind a proxy that speaks TLS for it does not know that it is asked by https.
         return url.copy_with(scheme="https", port=asked.port)
+    if url.scheme == asked.scheme and url.port is None:
+        # Nor the port at which that proxy is asked, if it passes on the host without it.
+        return url.copy_with(port=asked.port)
     return url
 
 

@@ -35,9 +35,9 @@ def write_failed(report: Report, target: Path, form: Format) -> None:
     document: Any = _group_by_source(failed)
     if any(report.retry_platforms.values()):
         # Only the form of a list can have a filter.
-        document = [
-            _to_rule(image, report.retry_platforms.get((image.source, image.destination), [])) for image in failed
-        ]
+        # A rule may have failed more than once, for several reasons.
+        unique = {(image.source, image.destination): image for image in failed}
+        document = [_to_rule(image, report.retry_platforms.get(key, [])) for key, image in unique.items()]
     target.write_text(_FORMATTERS[form](document))
 
 
@@ -47,10 +47,10 @@ def _to_rule(image: ImageOutcome, platforms: list[str]) -> dict[str, Any]:
 
 
 def _group_by_source(images: Iterable[ImageOutcome]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for image in images:
-        found.setdefault(image.source, []).append(image.destination)
-    return found
+        found.setdefault(image.source, {})[image.destination] = None
+    return {source: [*destinations] for source, destinations in found.items()}
 
 
 def _to_json(document: Any) -> str:

@@ -130,6 +130,12 @@ async def test_the_query_of_a_location_is_kept(fake_destination: FakeRegistry) -
         ("https://registry.example/v2/a/", "http://other.example/v2/x", "http://other.example/v2/x"),
         ("http://registry.example/v2/a/", "http://registry.example/v2/x", "http://registry.example/v2/x"),
         ("http://registry.example/v2/a/", "https://registry.example/v2/x", "https://registry.example/v2/x"),
+        # Behind a proxy that passes on the host without its port.
+        ("http://registry.example:5000/v2/", "http://registry.example/x?a=%2F", "http://registry.example:5000/x?a=%2F"),
+        ("https://registry.example:8443/v2/", "https://registry.example/x", "https://registry.example:8443/x"),
+        ("http://registry.example:5000/v2/", "http://registry.example:5001/x", "http://registry.example:5001/x"),
+        ("http://registry.example:5000/v2/", "https://registry.example/x", "https://registry.example/x"),
+        ("http://registry.example:5000/v2/", "http://other.example/x", "http://other.example/x"),
     ],
 )
 def test_where_a_location_leads(asked: str, location: str, expected: str) -> None:

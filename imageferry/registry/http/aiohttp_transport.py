@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import aiohttp
 import httpx
+import yarl
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
@@ -24,7 +26,7 @@ class StreamingTransport(AiohttpTransport):
         self._registry = registry
 
     def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 ssl=self.ssl_context,
                 limit=0,
@@ -36,6 +38,14 @@ class StreamingTransport(AiohttpTransport):
             auto_decompress=False,
             read_bufsize=READ_SIZE,
         )
+        send = session.request
+
+        def send_as_it_is(method: str, url: str, **options: Any) -> Any:
+            # From a text aiohttp makes an address of its own: "a%2Fb" in a query would go out as "a/b".
+            return send(method, yarl.URL(url, encoded=True), **options)
+
+        session.request = send_as_it_is  # type: ignore[assignment,method-assign]
+        return session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; the body of the answer is read in pieces of at most ``READ_SIZE`` bytes.

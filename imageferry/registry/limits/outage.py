@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from imageferry.registry.errors import RegistryDown
+from imageferry.registry.errors import TRANSIENT_STATUSES, RegistryDown
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.report.waits import Waits
 from imageferry.text import format_duration
@@ -66,7 +66,7 @@ def is_failure(request: httpx.Request, response: httpx.Response) -> bool:
     500 to HEAD may mean a repository that does not exist (Quay, Nexus): only a body would say so.
     """
     if response.status_code != 500:
-        return response.status_code in (502, 503, 504)
+        return response.status_code > 500 and response.status_code in TRANSIENT_STATUSES
     if request.method == "HEAD" or not response.is_stream_consumed:
         return False
     return b"NAME_UNKNOWN" not in response.content
