@@ -21,6 +21,7 @@ from imageferry.config.schema import FileSchema, validate
 from imageferry.config.text.read import read_document, read_file
 from imageferry.credentials.named import StoredCredentials, no_credentials
 from imageferry.model import Configuration, RegistryAccess, RegistrySettings, Rule
+from imageferry.registry_key import has_host_form
 
 P = ParamSpec("P")
 
@@ -111,10 +112,11 @@ class _Loader:
 
     def add_file(self, document: Document, folder: Path) -> None:
         """Add the content of a file with ``auth``, ``registries``, ``defaults`` and ``images``."""
+        _drop_extensions(document, lambda key, value: True)
         validate(document, (), FileSchema)
         if not isinstance(document.value, dict):
             return
-        if "auth" in document.value:
+        if document.value.get("auth") is not None:
             self.access = read_access(document, ("auth",), self.environment, folder, self.credentials)
         self._add_registries(document)
         defaults = self._read_defaults(document)
@@ -127,16 +129,18 @@ class _Loader:
         """Add the entries of an ``--auth`` file: a mapping of registries, or ``auth`` with it (and ``registries``)."""
         keys = document.value if isinstance(document.value, dict) else {}
         wrapped = "auth" in keys or "registries" in keys
+        _drop_extensions(document, lambda key, value: wrapped or not has_host_form(key))
         if wrapped:
             _refuse_unknown_keys(document, ("auth", "registries"), "--images" if "images" in keys else "")
             self._add_registries(document)
-        if not wrapped or "auth" in keys:
+        if not wrapped or keys.get("auth") is not None:
             path: KeyPath = ("auth",) if wrapped else ()
             self.access = read_access(document, path, self.environment, folder, self.credentials)
 
     def add_images(self, document: Document) -> None:
         """Add the rules of an ``--images`` file: they alone, or ``images`` (and ``defaults``, ``registries``)."""
         path: KeyPath = ("images",) if _is_wrapped(document.value) else ()
+        _drop_extensions(document, lambda key, value: bool(path) or isinstance(value, dict))
         if path:
             known = ("images", "defaults", "registries")
             _refuse_unknown_keys(document, known, "--auth" if "auth" in document.value else "")
@@ -146,7 +150,7 @@ class _Loader:
 
     def _add_registries(self, document: Document) -> None:
         """Add the settings of registries if the file has them; only one of two files may."""
-        if not isinstance(document.value, dict) or "registries" not in document.value:
+        if not isinstance(document.value, dict) or document.value.get("registries") is None:
             return
         if self._registries_of:
             problem = f"stands in {self._registries_of} too: give it in one of the two files"
@@ -170,6 +174,16 @@ def _gc_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _drop_extensions(document: Document, is_extension: Callable[[str, Any], bool]) -> None:
+    """Leave out the keys of the whole file that begin with ``x-``: they hold anchors, as in compose files."""
+    if isinstance(document.value, dict):
+        document.value = {
+            key: value
+            for key, value in document.value.items()
+            if not (key.startswith("x-") and is_extension(key, value))
+        }
 
 
 def _refuse_unknown_keys(document: Document, known: tuple[str, ...], flag: str) -> None:
