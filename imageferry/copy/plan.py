@@ -86,9 +86,12 @@ class Planner:
 
     def _fail(self, rule: Rule, error: BaseException) -> None:
         """Record a rule without a plan as failed, as it is written: the whole of it is to be run again."""
+        platforms = rule.platforms or self._options.platforms
         self._results.add_planned(len(rule.destinations))
-        for written in rule.written or tuple(str(each.repository) for each in rule.destinations):
-            self._results.fail(rule.name, written, rule.platforms, error)
+        for number, destination in enumerate(rule.destinations):
+            # "" is the default destination, which other flags would change.
+            written = (rule.written and rule.written[number]) or str(destination.repository)
+            self._results.fail(rule.name, written, platforms, error)
 
 
 class _RulePlanning:
@@ -118,6 +121,7 @@ class _RulePlanning:
         tags: Iterable[str] = await self._registries.tags(source.repository)
         if source.pattern:
             tags = source.pattern.select(tags)
+            _refuse_one_name(self._rule, tags)
         items = (source.repository.at(_check_listed(tag, source.repository)) for tag in tags)
         return [(item, [_reference_at(each, item, 0) for each in self._rule.destinations]) for item in items]
 
@@ -248,6 +252,17 @@ def _reference_at(destination: Destination, source: Reference, number: int) -> R
     if destination.targets:
         return destination.repository.at(destination.targets[number])
     return destination.repository.at(source.tag or source.target)
+
+
+def _refuse_one_name(rule: Rule, tags: list[str]) -> None:
+    """Raise ``ImageferryError`` where several tags match a pattern and a destination has a name for one."""
+    named = next((each for each in rule.destinations if each.targets), None)
+    if named is not None and len(tags) > 1:
+        some = ", ".join(tags[:5]) + (", …" if len(tags) > 5 else "")
+        raise ImageferryError(
+            f"{rule.name} matches {len(tags):,} tags ({some}), which would all end as {named.targets[0]} at "
+            f"{named.repository}: match one, or leave the destination's tag out"
+        )
 
 
 def _check_listed(tag: str, repository: Reference) -> str:
