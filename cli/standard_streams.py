@@ -65,7 +65,7 @@ def stream_failure(stream: Any) -> OSError | None:
 def _tolerant(stream: Any, descriptor: int) -> TolerantStream:
     if stream is None:
         # Python found it closed.
-        return TolerantStream(io.FileIO(descriptor, "w", closefd=False), write_through=True)  # type: ignore[arg-type]
+        return TolerantStream(io.FileIO(descriptor, "w", closefd=False), write_through=True)
     # A character that the terminal's encoding lacks is no reason to lose a line either.
     errors = "backslashreplace" if stream.errors == "strict" else stream.errors
     return TolerantStream(stream.buffer, encoding=stream.encoding, errors=errors, line_buffering=stream.line_buffering)
