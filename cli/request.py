@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from cli.exit_codes import USAGE
 from cli.log_file import find_log_problem
 from imageferry.config import ConfigurationError, find_files, load
 from imageferry.config.registries import LimitError, parse_bandwidth
+from imageferry.config.text.read import read_bytes
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.credentials.named import StoredCredentials
 from imageferry.model import Configuration
@@ -157,7 +159,13 @@ def load_configuration(request: Request, credentials: StoredCredentials) -> Conf
         problems += str(error).splitlines()
     try:
         files = find_files(request.config, request.auth, request.images, Path.cwd())
-        configuration = load(files, registry=request.registry, namespace=request.namespace, credentials=credentials)
+        configuration = load(
+            files,
+            registry=request.registry,
+            namespace=request.namespace,
+            credentials=credentials,
+            read=_read_once,
+        )
     except ConfigurationError as error:
         problems += str(error).splitlines()
     # Last: it makes the folder.
@@ -173,6 +181,10 @@ def refuse(problems: list[str]) -> NoReturn:
     for problem in problems:
         print(f"imageferry: {problem}", file=sys.stderr)
     raise SystemExit(USAGE)
+
+
+# A configuration that names stored credentials is read twice, and a pipe gives its content once.
+_read_once = functools.cache(read_bytes)
 
 
 def _split(values: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from imageferry.config.files import Files
 from imageferry.config.registries import read_registries
 from imageferry.config.rules import read_rules
 from imageferry.config.schema import FileSchema, validate
-from imageferry.config.text.read import read_document, read_file
+from imageferry.config.text.read import ReadBytes, read_bytes, read_document, read_file
 from imageferry.credentials.named import StoredCredentials, no_credentials
 from imageferry.model import Configuration, RegistryAccess, RegistrySettings, Rule
 from imageferry.registry_key import has_host_form
@@ -33,21 +33,22 @@ def load(
     namespace: str | None = None,
     environment: Mapping[str, str] = os.environ,
     credentials: StoredCredentials = no_credentials,
+    read: ReadBytes = read_bytes,
 ) -> Configuration:
     """Read and check the files; ``registry`` and ``namespace`` are the flags, which take precedence.
 
-    ``credentials`` returns those that an entry of ``auth`` names. Raises ``ConfigurationError`` with every error of
-    every file.
+    ``credentials`` returns those that an entry of ``auth`` names; ``read`` returns a file's content. Raises
+    ``ConfigurationError`` with every error of every file.
     """
     loader = _Loader(registry, namespace, environment, credentials)
     with _gc_paused():
         if files.config is not None:
-            if document := loader.read(read_file, files.config):
+            if document := loader.read(read_file, files.config, read):
                 loader.add_file(document, files.config.parent)
         elif files.images is not None:
-            if files.auth is not None and (document := loader.read(read_file, files.auth)):
+            if files.auth is not None and (document := loader.read(read_file, files.auth, read)):
                 loader.add_auth(document, files.auth.parent)
-            if document := loader.read(read_file, files.images):
+            if document := loader.read(read_file, files.images, read):
                 loader.add_images(document)
         else:
             raise ConfigurationError.of(

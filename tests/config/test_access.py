@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,13 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     assert read({"a.example": {"ca_file": "$CA"}}, {"CA": str(tmp_path / "ca.pem")})["a.example"].ca_file
     with pytest.raises(ConfigurationError, match=r"'\$CA' does not exist"):
         read({"a.example": {"ca_file": "$CA"}}, {"CA": str(tmp_path / "other.pem")})
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_cert"])
+def test_a_pipe_is_no_certificate(tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="'pipe' is not a regular file: expected a PEM file"):
+        read({"a.example": {key: "pipe"}}, folder=tmp_path)
 
 
 SECRET = "hunter2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from imageferry.config import ConfigurationError, Files, find_files, load, load_text
+from imageferry.config.text.read import read_bytes
 from imageferry.model import Configuration
 
 IMAGES = {"quay.io/coreos/etcd": "x.example/etcd", "nginx:1.27": ["x.example/nginx", "y.example/nginx"]}
@@ -171,6 +173,17 @@ class TestFiles:
         os.close(writing)
         try:
             assert load(Files(config=Path(f"/dev/fd/{reading}")), environment={}).rules
+        finally:
+            os.close(reading)
+
+    def test_a_pipe_is_read_once_for_all_who_load_it(self) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, b"x-a: {b: c}\nimages: {b: x.example/b}")
+        os.close(writing)
+        read = functools.cache(read_bytes)
+        try:
+            first, second = (load(Files(config=Path(f"/dev/fd/{reading}")), environment={}, read=read) for _ in "12")
+            assert first == second
         finally:
             os.close(reading)
 
