@@ -38,6 +38,10 @@ def sync(request: Annotated[Request, Parameter(name="*")] = _NOTHING_ASKED) -> i
     """
     named = NamedCredentials()
     configuration = load_configuration(request, named)
+    for notice in request.notices:
+        print(f"imageferry: {notice}", file=sys.stderr)
+    if not configuration.rules:
+        print("imageferry: nothing to do: there are no rules", file=sys.stderr)
     if request.no_history and named.names:
         refuse(
             [f"credentials {name}: Prefect keeps them, and --no-history is without it" for name in sorted(named.names)]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from cli.exit_codes import DONE, FAILED, INTERRUPTED
+from cli.log_file import LogFile
+from cli.outputs import describe_unwritten, write_outputs
 from cli.result import RunResult
 from cli.signals import SignalStop
 from cli.terminal import summary
@@ -53,15 +55,20 @@ def run(request: Request, configuration: Configuration, wait: Wait | None) -> in
     ``ServerError``.
     """
     progress = progress_for(sys.stderr, quiet=request.quiet)
+    log = LogFile(request.log) if request.log else None
     with progress.running():
-        result = CommandRun(request, configuration, progress, wait).result()
+        result = CommandRun(request, configuration, progress, wait, log).result()
     if result.missing:
         print(f"imageferry: Prefect's history of this run is incomplete: {result.missing}", file=sys.stderr)
     report = result.report
-    try:
-        _write(request, report)
-    except OSError as error:
-        print(f"imageferry: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+    problems = write_outputs(request, report)
+    if log is not None and log.failure is not None:
+        problems.append(describe_unwritten("--log", log.path, log.failure))
+    to_stderr = request.report is not None and files.is_standard_output(request.report)
+    summary.print_summary(report, Console(stderr=to_stderr, highlight=False))
+    for problem in problems:
+        print(f"imageferry: {problem}", file=sys.stderr)
+    if problems and report.status is Status.COMPLETED:
         return FAILED
     return {Status.COMPLETED: DONE, Status.CANCELLED: INTERRUPTED}.get(report.status, FAILED)
 
@@ -73,8 +80,16 @@ class CommandRun:
     SIGTERM, at which it would end the process.
     """
 
-    def __init__(self, request: Request, configuration: Configuration, progress: Progress, wait: Wait | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        configuration: Configuration,
+        progress: Progress,
+        wait: Wait | None,
+        log: LogFile | None = None,
+    ) -> None:
         self._request = request
+        self._log = log
         self._configuration = configuration
         self._progress = progress
         self._wait = wait
@@ -103,7 +118,7 @@ class CommandRun:
         """Import prefect and wait for its server, unless the run is stopped meanwhile. Raises ``ServerError``."""
         if self._wait is None:
             gc.enable()
-            _log_to(self._request)
+            _log_to(self._request, self._log)
             return
         prepare(self._request)
 
@@ -121,7 +136,7 @@ class CommandRun:
             return
         finally:
             self._progress.say("")
-        _log_to(self._request)
+        _log_to(self._request, self._log)
 
     def _loop(self) -> None:
         try:
@@ -206,16 +221,16 @@ def _starting(seconds: float) -> str:
     return f"starting Prefect's server, {format_duration(seconds)}{first}"
 
 
-def _log_to(request: Request) -> None:
+def _log_to(request: Request, file: LogFile | None) -> None:
     """Send the engine's log to the file, or to standard error. Called after prefect has set up logging."""
     level = (request.log_level or ("info" if request.log else "warning")).upper()
-    handler = logging.FileHandler(request.log) if request.log else logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = file or logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     handler.setLevel(level)
     logger.addHandler(handler)
     logger.propagate = False
     logger.setLevel(min(logging.getLevelName(level), logging.INFO))
-    if request.log:
+    if file is not None:
         logging.getLogger().addHandler(handler)
 
 
@@ -223,14 +238,3 @@ def _log(image: ImageOutcome) -> None:
     level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
     # The tasks in which images fail log that to Prefect.
     logger.log(level, "%s", format_line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
-
-
-def _write(request: Request, report: Report) -> None:
-    to_stdout = request.report is not None and str(request.report) == "-"
-    if request.report:
-        files.write_report(report, request.report)
-    if request.output_success_images:
-        files.write_copied(report, request.output_success_images, request.output_images_format)
-    if request.output_failed_images:
-        files.write_failed(report, request.output_failed_images, request.output_images_format)
-    summary.print_summary(report, Console(stderr=to_stdout, highlight=False))

@@ -109,6 +109,8 @@ async def _end(run: RunContext, *, stopped: bool) -> State[None]:
     log_failures(run)
     await report_run(run)
     report = run.engine.outcomes.report()
+    if not run.engine.configuration.rules:
+        return Completed(message="nothing to do: the configuration has no rules")
     if stopped:
         return Cancelled(message=f"stopped; {report.summary}")
     return Failed(message=report.summary) if report.totals.failed else Completed(message=report.summary)

@@ -87,7 +87,7 @@ class Destination:
     """Where a rule copies to: one repository, and the tags there.
 
     ``targets`` is empty (the source's tags and digests are kept) or has one tag or digest for each of the
-    source's items, in their order.
+    source's items, in their order; of a source with a pattern, one tag for the one that it matches.
     """
 
     repository: Reference

@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number, as it was written: only ``registries`` takes numbers, and converting it would lose ``0755``."""
+    """A number, as it was written: ``registries`` takes numbers, and converting it would lose a password ``0755``."""
 
     text: str
 
@@ -41,6 +41,8 @@ class Document:
     value: Any = field(default=None, repr=False)
     keys: dict[KeyPath, Position] = field(default_factory=dict)
     values: dict[KeyPath, Position] = field(default_factory=dict)
+    # What YAML 1.1 takes for a truth value and YAML 1.2 for text: yes, on and such, without quotes.
+    truths: dict[KeyPath, bool] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     broken: bool = False
 

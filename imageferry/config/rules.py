@@ -25,13 +25,14 @@ def read_rules(
     defaults: Defaults,
     environment: Mapping[str, str],
 ) -> tuple[Rule, ...]:
-    """Return the rules of the value at ``path``, in their order; report the errors in them."""
+    """Return the rules of the value at ``path``, in their order; report the errors in them.
+
+    ``{}`` and ``[]`` are no rules: nothing to do, as in the file of failed images of a run without failures.
+    """
     images = document.at(path)
     reader = _Reader(document, defaults, environment)
     if not isinstance(images, (dict, list)):
         document.report(path, f"is {type_name(images)}: expected {_FORMS}")
-    elif not images:
-        document.report(path, f"is empty: expected {_FORMS}")
     elif isinstance(images, dict):
         for source in images:
             reader.add(source, (*path, source), (*path, source))
@@ -129,7 +130,8 @@ class _Reader:
     ) -> None:
         """Report a tag that is written from two sources: the last would win, and nobody would notice."""
         targets = destination.targets or [each.tag or each.digest or "" for each in source.items]
-        for target, copied in zip(targets, source.items, strict=True):
+        # What an expression matches, if anything, is compared once it is known.
+        for target, copied in zip(targets, source.items, strict=bool(source.items)):
             if ":" in target:  # a digest: the same content, whichever rule writes it
                 continue
             written = (destination.repository.registry, destination.repository.repository, target)

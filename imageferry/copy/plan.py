@@ -95,7 +95,7 @@ class Planner:
 
     def _fail(self, rule: Rule, error: BaseException) -> None:
         """Record a rule without a plan as failed, as it is written: the whole of it is to be run again."""
-        self._results.fail_rule(rule, error)
+        self._results.fail_rule(rule, rule.platforms or self._options.platforms, error)
 
 
 class _RulePlanning:
@@ -149,8 +149,11 @@ class _RulePlanning:
         repository = self._rule.source.repository
         more = [f"so it is with {len(odd) - ODD_ENTRIES:,} more entries"] if len(odd) > ODD_ENTRIES else []
         for reason in odd[:ODD_ENTRIES] + more:
-            self._results.fail_rule(self._rule, InvalidResponse(f"copy an entry of the tags of {repository}", reason))
-        return select(valid)
+            problem = InvalidResponse(f"copy an entry of the tags of {repository}", reason)
+            self._results.fail_rule(self._rule, self._platforms, problem)
+        selected = select(valid)
+        _refuse_one_name(self._rule, selected)
+        return selected
 
     async def list_destination_tags(self, images: int) -> None:
         """List the tags that destinations have, where that costs fewer requests than it saves."""
@@ -302,3 +305,14 @@ def _reference_at(destination: Destination, source: Reference, number: int) -> R
     if destination.targets:
         return destination.repository.at(destination.targets[number])
     return destination.repository.at(source.tag or source.target)
+
+
+def _refuse_one_name(rule: Rule, tags: list[str]) -> None:
+    """Raise ``ImageferryError`` where several tags match a pattern and a destination has a name for one."""
+    named = next((each for each in rule.destinations if each.targets), None)
+    if named is not None and len(tags) > 1:
+        some = ", ".join(tags[:5]) + (", …" if len(tags) > 5 else "")
+        raise ImageferryError(
+            f"{rule.name} matches {len(tags):,} tags ({some}), which would all end as {named.targets[0]} at "
+            f"{named.repository}: match one, or leave the destination's tag out"
+        )

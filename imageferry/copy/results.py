@@ -51,11 +51,13 @@ class Results:
         message = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
         self._outcomes.add(ImageOutcome(source=source, destination=destination, outcome=Outcome.FAILED, error=message))
 
-    def fail_rule(self, rule: Rule, error: BaseException) -> None:
-        """Record a rule as failed, as it is written: the whole of it is to be run again."""
+    def fail_rule(self, rule: Rule, platforms: PlatformFilter, error: BaseException) -> None:
+        """Record a rule as failed, as it is written: the whole of it is to be run again, with its filter."""
         self.add_planned(len(rule.destinations))
-        for written in rule.written or tuple(str(each.repository) for each in rule.destinations):
-            self.fail(rule.name, written, rule.platforms, error)
+        for number, destination in enumerate(rule.destinations):
+            # "" is the default destination, which other flags would change.
+            written = (rule.written and rule.written[number]) or str(destination.repository)
+            self.fail(rule.name, written, platforms, error)
 
     def merge(self, batch: Batch, images: Iterable[ImageOutcome], *, again: bool = False) -> None:
         """Record what another run reported of the batch's images; those that it did not report stay unfinished.

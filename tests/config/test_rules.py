@@ -173,6 +173,24 @@ class TestVariables:
         assert goals(found) == [("x.example:5000/mirror/b", ("v2-x",))]
         assert found.written == ("${HOST}/mirror/b:${TAG}-x",)
 
+    @pytest.mark.parametrize("text", ["$HOST/mirror/b:$TAG", "$HOST/$PART/b:${TAG}", "${HOST}/mirror/b:v$NUMBER"])
+    def test_at_a_destination_the_braces_may_be_left_out(self, text: str) -> None:
+        environment = {"HOST": "x.example:5000", "PART": "mirror", "TAG": "v2\n", "NUMBER": "2"}
+        (found,) = read({"b:v1": [text]}, environment).rules
+        assert goals(found) == [("x.example:5000/mirror/b", ("v2",))]
+        assert found.written == (text,)
+
+
+class TestExpressions:
+    def test_the_tag_that_an_expression_matches_may_get_another_name(self) -> None:
+        (found,) = read({"b:/^v1$/": ["x.example/b:stable", "docker.io/library/b:stable", "y.example/b"]}).rules
+        assert [each.targets for each in found.destinations] == [("stable",), ("stable",), ()]
+
+    def test_a_run_for_that_tag_alone_keeps_the_name(self) -> None:
+        found = read({"b:/^v1$/": "x.example/b:stable"}).only("b:/^v1$/", ["v1"]).rules[0]
+        assert [each.tag for each in found.source.items] == ["v1"]
+        assert found.destinations[0].targets == ("stable",)
+
 
 def test_ten_thousand_rules_are_as_many_rules() -> None:
     images = {f"quay.io/team/r{n}:v1,v2": [f"x.example/r{n}", f"y.example/r{n}:a,b"] for n in range(10_000)}

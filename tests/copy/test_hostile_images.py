@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from imageferry.config.failed_rules import rules_to_run_again
 from imageferry.copy.manifest_contents import DEPTH_LIMIT
 from imageferry.copy.plan import ODD_ENTRIES
-from imageferry.report.files import write_failed
 from imageferry.report.outcomes import Outcome
 from imageferry.text import escape_control
 from testkit.images.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, descriptor
@@ -175,9 +174,7 @@ async def test_many_entries_that_are_no_tags_leave_few_lines(
     failed = [image.error or "" for image in report.images if image.outcome is Outcome.FAILED]
     assert (report.totals.copied, len(failed)) == (1, ODD_ENTRIES + 1)
     assert failed[-1].endswith(f"so it is with {5001 - ODD_ENTRIES:,} more entries")
-    write_failed(report, tmp_path / "failed.yaml", "yaml")
-    again = yaml.safe_load((tmp_path / "failed.yaml").read_text())
-    assert again == {source: [destination] for source, destination in rule.items()}
+    assert rules_to_run_again(report) == {source: [destination] for source, destination in rule.items()}
 
 
 async def test_an_odd_entry_at_a_destination_stops_nothing(

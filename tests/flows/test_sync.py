@@ -183,6 +183,14 @@ def test_a_rule_that_is_up_to_date_has_no_subflow(
     assert set(prefect_server.artifacts(identity)) == {"imageferry-summary"}
 
 
+def test_a_configuration_without_rules_is_nothing_to_do(command: CommandLine, prefect_server: PrefectApi) -> None:
+    command.config({"images": {}})
+    finished = command.run("--quiet", "--report", "report.json")
+    assert finished.status == 0, finished.both
+    state = prefect_server.flow_run(command.report()["flow_run_id"])["state"]
+    assert (state["type"], state["message"]) == ("COMPLETED", "nothing to do: the configuration has no rules")
+
+
 def test_what_fails_is_named_and_can_be_run_again(
     command: CommandLine, source_registry: DistributionRegistry, fake_destination: FakeRegistry, repository: str,
     image_maker: ImageMaker,

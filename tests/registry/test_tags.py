@@ -149,6 +149,8 @@ async def test_more_tags_than_are_read_are_told(
         fake_source.tag("a/app", "one-more", "v0000")
         with pytest.raises(InvalidResponse, match=r"a/app: .* lists more than 9 tags; name the tags to copy"):
             await repository.tags.all()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "asked"),
     [

@@ -40,6 +40,8 @@ def _hint(error: json.JSONDecodeError) -> str:
     text, position = error.doc, error.pos
     here = text[position : position + 1]
     before = text[:position].rstrip()[-1:]
+    if "escape" in error.msg:
+        return r"; a backslash is written twice, as in \\d"
     if here in ("/", "#"):
         return "; JSON has no comments"
     if here == "'":
