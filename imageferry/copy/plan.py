@@ -226,7 +226,13 @@ class _RulePlanning:
         at = repository if same is None or root.is_index else await self._registries.destination(same)
 
         async def filter_root(reader: ManifestReader) -> str | None:
-            manifest = await reader.read(at, root.digest)
+            try:
+                manifest = await reader.read(at, root.digest)
+            except RegistryError:
+                if at is repository:
+                    raise
+                # An account that may write need not read.
+                manifest = await reader.read(repository, root.digest)
             if not manifest.is_index:
                 # A single image is judged when it is copied.
                 return manifest.digest

@@ -15,11 +15,9 @@ from imageferry.registry.errors import (
     TRANSIENT_STATUSES,
     DigestMismatch,
     InvalidResponse,
-    LoginFailed,
     NotFound,
     RegistryError,
     Unavailable,
-    error_for,
 )
 from imageferry.registry.manifest import (
     ACCEPT,
@@ -75,11 +73,13 @@ class Manifests:
         status = answer.status_code
         if status == 404:
             return None
-        if status in TRANSIENT_STATUSES - {500} or (self._refuses_both and status in (400, 401, 403)):
+        # A challenge has been answered by now: it is the account that is refused.
+        is_login = status == 401 and "www-authenticate" in answer.headers
+        if is_login or status in TRANSIENT_STATUSES - {500} or (self._refuses_both and status in (400, 401, 403)):
             check_status(answer, action, repository.host, 200)
         digest = answer.headers.get("docker-content-digest", "")
         if status != 200:
-            return await self._describe_instead(target, answer)
+            return await self._describe_instead(target, status)
         if not digest:
             return await self._describe(target)
         length = answer.headers.get("content-length", "")
@@ -93,21 +93,18 @@ class Manifests:
         except NotFound:
             return None
 
-    async def _describe_instead(self, target: str, refusal: httpx.Response) -> Descriptor | None:
-        """Return what GET shows where HEAD was refused, and remember what that means."""
-        repository = self._repository
+    async def _describe_instead(self, target: str, refused: int) -> Descriptor | None:
+        """Return what GET shows where HEAD was answered with the status ``refused``; remember what that means."""
+        client = self._repository.client
         try:
             found = (await self._read("look up", target)).descriptor
         except NotFound as error:
-            repository.client.refuses_manifest_heads |= error.status == 404
+            client.refuses_manifest_heads |= error.status == 404
             return None
-        except LoginFailed:
-            # A token was had before: what was said then is what there is to say.
-            raise error_for(refusal, self._action("look up", target), repository.host) from None
         except RegistryError as error:
-            self._refuses_both |= error.status == refusal.status_code
+            self._refuses_both |= error.status == refused
             raise
-        repository.client.refuses_manifest_heads = True
+        client.refuses_manifest_heads = True
         return found
 
     async def get(self, target: str) -> Manifest:

@@ -217,6 +217,20 @@ async def test_a_second_run_finds_the_filtered_index(
     assert fake_destination.counts() == {"ping": 1, "manifest-head": 1}
 
 
+@pytest.mark.parametrize("readable", [True, False])
+async def test_a_single_image_that_is_up_to_date_costs_no_pull(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, readable: bool
+) -> None:
+    # HEAD may call an index an image: it is looked at where it was copied to, unless that is refused.
+    fake_source.image("a/app", "v1")
+    assert (await filtered(fake_source, fake_destination, "linux/amd64"))[0] == "copied"
+    if not readable:
+        fake_destination.rules.append(Fault("manifest-get", actions.refuse(403, "DENIED")))
+    fake_source.clear_log()
+    assert (await filtered(fake_source, fake_destination, "linux/amd64"))[0] == "up_to_date"
+    assert fake_source.counts() == {"ping": 1, "manifest-head": 1, **({} if readable else {"manifest-get": 1})}
+
+
 async def test_a_child_that_cannot_be_read_is_a_failure(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, children: dict[str, str]
 ) -> None:
