@@ -8,7 +8,8 @@ from prefect.runtime import flow_run
 
 from imageferry.report.by_rule import stats_by_rule
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report
-from imageferry.text import escape_control, format_size
+from imageferry.text import format_size
+from orchestration.artifacts.markup import quote_markup
 from orchestration.artifacts.rule_history import publish_rule_history
 from orchestration.artifacts.summary import format_headline, format_summary
 from orchestration.retries import TASK_OPTIONS
@@ -50,10 +51,10 @@ def _noteworthy(report: Report) -> list[ImageOutcome]:
 def _row(image: ImageOutcome) -> dict[str, str]:
     return {
         "outcome": image.outcome.value,
-        "source": image.source,
-        "destination": image.destination,
+        "source": quote_markup(image.source),
+        "destination": quote_markup(image.destination),
         "sent": format_size(image.bytes),
-        "error": escape_control(image.error or ""),
+        "error": quote_markup(image.error or ""),
     }
 
 

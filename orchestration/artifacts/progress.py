@@ -12,7 +12,7 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 
 from imageferry.report.outcomes import Outcomes
 from imageferry.text import describe_exception, format_count, format_size, short_digest
-from orchestration.artifacts.summary import escape_markdown
+from orchestration.artifacts.markup import quote_markup
 from orchestration.run_context import RunContext
 
 logger = logging.getLogger("imageferry.history")
@@ -101,5 +101,5 @@ def describe_progress(outcomes: Outcomes, rate: float | None) -> str:
         f"blob {short_digest(digest)}: {format_size(done)} of {format_size(size)}"
         for digest, (done, size) in list(outcomes.active_blobs.items())[:8]
     ]
-    waiting = [escape_markdown(str(wait)) for wait in outcomes.waits.now()]
+    waiting = [quote_markup(str(wait)) for wait in outcomes.waits.now()]
     return "\n".join([", ".join(figures), *(f"- {line}" for line in (*active_blobs, *waiting))])
