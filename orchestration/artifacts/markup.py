@@ -26,5 +26,5 @@ def quote_markup(text: str) -> str:
         return text
     # CommonMark 6.1: the span ends at as many backticks as it began with; a space inside each end is taken off.
     fence = "`" * (max((len(run) for run in _BACKTICKS.findall(text)), default=0) + 1)
-    space = " " if text.startswith("`") or text.endswith("`") or text.startswith(" ") else ""
+    space = " " if text.startswith(("`", " ")) or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}"
