@@ -21,6 +21,7 @@ from imageferry.concurrency import for_each, until_stopped
 from imageferry.copy.runner import RULES_COPIED_AT_ONCE
 from imageferry.model import Configuration
 from orchestration.artifacts.failures import log_failures
+from orchestration.artifacts.run_name import name_run
 from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
 from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, end_in_order, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
@@ -34,7 +35,13 @@ from tasks.publish_report import report_run
 _rule_subflow = sync_rule.with_options(retries=0)
 
 
-@flow(name="sync", persist_result=False)
+def name_sync() -> str:
+    """Name the run after its configuration, unless it was given a name."""
+    parameters = flow_run.parameters
+    return name_run(str(flow_run.name), str(parameters["config"]), dry_run=bool(parameters["dry_run"]))
+
+
+@flow(name="sync", flow_run_name=name_sync, persist_result=False)
 async def sync(
     config: ConfigName = "config.json",
     only: list[SourceText] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from imageferry import __version__
 from imageferry.report.by_rule import RuleStats
 from imageferry.report.outcomes import ImageOutcome, Report
 from imageferry.text import escape_control, format_count, format_duration, format_size
@@ -78,6 +79,7 @@ def _counts(report: Report) -> list[str]:
             f"{totals.blobs_copied:,} / {totals.blobs_mounted:,} / {totals.blobs_present:,}",
         ),
         ("time", format_duration(report.seconds)),
+        ("Imageferry", __version__),
     ]
     return ["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]
 

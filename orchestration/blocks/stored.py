@@ -48,7 +48,7 @@ def read_access_block(name: str) -> RegistryAccess:
             "make it there under Blocks, or write the credentials here"
         )
     try:
-        block: RegistryCredentials = RegistryCredentials.read(document)
+        block = RegistryCredentials.read(document)
     except ValueError as error:
         raise CredentialsError(f"the block Registry Credentials {name!r} has a fault: {error}") from None
     return block.access()

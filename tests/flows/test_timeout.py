@@ -41,7 +41,7 @@ def test_a_flow_out_of_time_stops_in_order_and_leaves_its_report(
         assert f"failed {hosts[0]}/demo/slow:v1 -> {hosts[1]}/mirror/{name}:v1: interrupted" in logs
         assert "client has been closed" not in logs
         assert "Crash detected" not in logs
-        assert "## 1 image failed" in prefect_server.artifacts(identity)["imageferry-summary"]["data"]
+        assert "## 1 image failed" in prefect_server.artifacts(identity)[f"imageferry-summary-{name}-json"]["data"]
     assert [each["state_type"] for each in prefect_server.subflows(states[0][1])] == ["CANCELLED"]
     assert fake_destination.count("upload-start") > 0
     assert fake_destination.storage.uploads == {}
