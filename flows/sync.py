@@ -23,6 +23,7 @@ from imageferry.model import Configuration
 from orchestration.artifacts.failures import log_failures
 from orchestration.artifacts.run_name import name_run
 from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
+from orchestration.deployments.remains import end_remains_of_others
 from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, end_in_order, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
 from orchestration.step import run_tracked
@@ -74,6 +75,7 @@ async def _sync(
     async with join_run(offered) if offered else open_run(request, move_blob, stop) as run:
         run.flow_run_id = str(flow_run.id)
         rules = select_rules(run.engine.configuration, only)
+        await end_remains_of_others(run)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
         copying = _plan_and_copy(run, rules, request, distribute=distribute and not request.dry_run)
         # The subflows stop by themselves, and record their ends.

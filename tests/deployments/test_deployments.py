@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from rich.text import Text
 
 from deployments import serve
 from flows.parameters import PlatformText
@@ -75,6 +76,12 @@ def test_imageferry_deploy_in_a_checkout_deploys_prefect_yaml_as_it_stands(
         assert deployment["parameters"]["config"] == "config.json"
         (step,) = deployment["pull_steps"]
         assert step == {"imageferry.project_folder.enter_project": {"directory": str(ROOT)}}
+
+
+def test_the_refusal_of_a_platform_is_text_that_rich_prints_as_it_is() -> None:
+    """`prefect deployment run` prints the pattern that a parameter does not match as Rich's markup."""
+    schema = TypeAdapter(PlatformText).json_schema()
+    assert Text.from_markup(schema["pattern"]).plain == schema["pattern"]
 
 
 def test_a_worker_without_the_deployers_folder_takes_its_own_project(
