@@ -45,7 +45,7 @@ def slugify(text: str, longest: int) -> str:
 
 async def _origin() -> str:
     context = FlowRunContext.get()
-    parameters = context.parameters if context else {}
+    parameters = (context.parameters if context else None) or {}
     config, dry_run = str(parameters.get("config") or ""), bool(parameters.get("dry_run"))
     deployment = ""
     if context and context.flow_run and context.flow_run.deployment_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import PurePath
 
-from coolname.data import config as _lexicon  # type: ignore[import-untyped] # Prefect brings it
+from coolname.data import config as _lexicon
 
 # Characters of a name that a list of runs shows.
 LONGEST = 60

@@ -67,7 +67,7 @@ async def end_remains(client: PrefectClient, deployment: UUID, over_for: timedel
     dead = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_DEAD)),
-        end_time=FlowRunFilterEndTime(before_=datetime.now(UTC) - over_for),
+        end_time=FlowRunFilterEndTime.model_validate({"before_": datetime.now(UTC) - over_for}),
     )
     # A subflow has a task run in its parent.
     left = await _unfinished_tasks(client, dead)

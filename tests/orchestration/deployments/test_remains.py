@@ -51,7 +51,7 @@ class Killed:
     async def states(self) -> list[StateType | None]:
         tasks = [await self.client.read_task_run(each.id) for each in (self.placeholder, self.copy, self.done)]
         runs = [await self.client.read_flow_run(each.id) for each in (self.subflow, self.on_worker)]
-        return [each.state_type for each in (*tasks, *runs)]
+        return [*(each.state_type for each in tasks), *(each.state_type for each in runs)]
 
 
 UNTOUCHED = [StateType.RUNNING, StateType.RUNNING, StateType.COMPLETED, StateType.RUNNING, StateType.RUNNING]
