@@ -24,7 +24,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 PlatformText = Annotated[
     str,
     Field(
-        pattern=f"^{_PART}(:{_PART})?/{_PART}([/:]{_PART})?$",
+        pattern=f"^{_PART}(:{_PART})?/{_PART}([:/]{_PART})?$",
         examples=["linux/amd64", "linux/arm64/v8"],
     ),
 ]

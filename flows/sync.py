@@ -8,6 +8,8 @@ if __name__ == "__main__":
 
     main()
 
+import asyncio
+
 from prefect import flow, tags
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -19,8 +21,10 @@ from imageferry.concurrency import for_each, until_stopped
 from imageferry.copy.runner import RULES_COPIED_AT_ONCE
 from imageferry.model import Configuration
 from orchestration.artifacts.failures import log_failures
+from orchestration.artifacts.run_name import name_run
 from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
-from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, join_run, open_run, run_until_stopped
+from orchestration.deployments.remains import end_remains_of_others
+from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, end_in_order, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
 from orchestration.step import run_tracked
 from orchestration.workers.distribute import copy_on_workers, find_workers
@@ -32,7 +36,13 @@ from tasks.publish_report import report_run
 _rule_subflow = sync_rule.with_options(retries=0)
 
 
-@flow(name="sync", persist_result=False)
+def name_sync() -> str:
+    """Name the run after its configuration, unless it was given a name."""
+    parameters = flow_run.parameters
+    return name_run(str(flow_run.name), str(parameters["config"]), dry_run=bool(parameters["dry_run"]))
+
+
+@flow(name="sync", flow_run_name=name_sync, persist_result=False)
 async def sync(
     config: ConfigName = "config.json",
     only: list[SourceText] | None = None,
@@ -55,11 +65,19 @@ async def sync(
     """
     request = RunRequest(config=config, force=force, dry_run=dry_run, platforms=platforms)
     offered = take_offered_run()
-    async with join_run(offered) if offered else open_run(request, move_blob) as run:
+    stop = offered.stop if offered else asyncio.Event()
+    return await end_in_order(stop, _sync(offered, stop, request, only, distribute=distribute))
+
+
+async def _sync(
+    offered: RunContext | None, stop: asyncio.Event, request: RunRequest, only: list[str] | None, *, distribute: bool
+) -> State[None]:
+    async with join_run(offered) if offered else open_run(request, move_blob, stop) as run:
         run.flow_run_id = str(flow_run.id)
         rules = select_rules(run.engine.configuration, only)
+        await end_remains_of_others(run)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
-        copying = _plan_and_copy(run, rules, request, distribute=distribute and not dry_run)
+        copying = _plan_and_copy(run, rules, request, distribute=distribute and not request.dry_run)
         # The subflows stop by themselves, and record their ends.
         stopped = await run_until_stopped(run, rules, copying, grace=LAST_WORDS_LIMIT)
         return await _end(run, stopped=stopped)

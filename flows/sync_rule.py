@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -15,7 +17,7 @@ from imageferry.report.by_rule import stats_by_rule
 from imageferry.text import format_count
 from orchestration.artifacts.failures import log_failures
 from orchestration.artifacts.run_tags import tag_flow_run
-from orchestration.open_run import RunRequest, is_root_run, join_run, open_run, run_until_stopped
+from orchestration.open_run import RunRequest, end_in_order, is_root_run, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
 from orchestration.workers.registry_slots import slots
 from tasks.copy_blob import move_blob
@@ -58,8 +60,13 @@ async def sync_rule(
         config=config, force=force, platforms=platforms, proc=proc, retries=retries, rule=rule, images=images
     )
     offered = take_offered_run()
+    stop = offered.stop if offered else asyncio.Event()
+    return await end_in_order(stop, _sync_rule(offered, stop, request, rule))
+
+
+async def _sync_rule(offered: RunContext | None, stop: asyncio.Event, request: RunRequest, rule: str) -> State[None]:
     by_itself = offered is None
-    async with join_run(offered) if offered else open_run(request, move_blob) as run:
+    async with join_run(offered) if offered else open_run(request, move_blob, stop) as run:
         run.subflows[rule] = str(flow_run.id)
         await tag_flow_run(each for each in run.engine.configuration.rules if each.name == rule)
         copying = _copy_in_turn(run, rule) if by_itself else _copy_all(run, rule)

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from anyio import CancelScope
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext
 
@@ -26,6 +27,11 @@ from orchestration.termination import install_handler, stopped_by_sigterm
 # Seconds in which the end of a stopped run is recorded in Prefect.
 LAST_WORDS_LIMIT = 6.0
 
+# Seconds in which a run ends that exceeds the time of its flow: its work, then its report.
+END_LIMIT = 2 * LAST_WORDS_LIMIT
+
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
@@ -42,8 +48,8 @@ class RunRequest:
 
 
 @contextlib.asynccontextmanager
-async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunContext]:
-    """Open a run for the request, enter it, and close it at the end.
+async def open_run(request: RunRequest, mover: BlobMover, stop: asyncio.Event) -> AsyncIterator[RunContext]:
+    """Open a run for the request, which ``stop`` stops; enter it, and close it at the end.
 
     Raises ``ConfigurationError`` for a configuration that cannot be used, ``SettingsError``, and ``RuleNotFound`` where
     it has no such rule or image.
@@ -59,7 +65,7 @@ async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunCo
     if request.rule is not None:
         configuration = configuration.only(request.rule, request.images)
     async with Engine(configuration, options, mover=mover) as engine:
-        run = RunContext(engine)
+        run = RunContext(engine, stop)
         # The client of the flow run, which Prefect has opened before.
         run.monitor.guard(get_client())
         async with run.monitor.monitoring():
@@ -81,6 +87,25 @@ async def join_run(run: RunContext) -> AsyncIterator[RunContext]:
     with run.entered(), TagsContext(current_tags=set()):
         async with show_progress(run):
             yield run
+
+
+async def end_in_order(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do a flow's work, all that opens and closes its run included; stop it in order where Prefect cancels the flow.
+
+    That is so when it exceeds its ``timeout_seconds``. Prefect cancels whatever the flow awaits, again and again: what
+    is to end in order is done in a task of its own, and awaited where that does not reach.
+    """
+    working = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        if not working.done():
+            stop.set()
+            with CancelScope(shield=True):
+                await asyncio.wait({working}, timeout=END_LIMIT)
+        raise
+    finally:
+        working.cancel()
 
 
 def is_root_run() -> bool:

@@ -34,6 +34,8 @@ class RunContext:
     moves: dict[str, BlobMove] = field(default_factory=dict)
     flow_run_id: str | None = None
     shows_progress: bool = False
+    # What the keys of its artifacts have in common; empty until it is asked for.
+    artifacts_of: str = ""
     failures_logged: int = 0
     # The id of the task run in which an image failed, by source and destination.
     failed_in: dict[tuple[str, str], str] = field(default_factory=dict)

@@ -205,7 +205,7 @@ def test_a_worker_runs_what_was_deployed_with_the_configuration_that_was_found(
         deployment = server.api.deployment(name)
         assert deployment["parameters"]["config"] == str(path)
         (step,) = deployment["pull_steps"]
-        folder = Path(step["prefect.deployments.steps.set_working_directory"]["directory"])
+        folder = Path(step["imageferry.project_folder.enter_project"]["directory"])
         assert folder.parts[-2:] == ("imageferry", "project")
         assert folder.is_relative_to(installed.programs.parent)
     with working(here):
