@@ -30,7 +30,8 @@ from imageferry.model import Configuration
 from imageferry.report import files
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status
 from imageferry.text import format_duration
-from orchestration.server.own_server import ServerError
+from orchestration.server.own_server import ServerError, SetupError
+from orchestration.server.prefect_import import prefect_settings_checked
 from orchestration.server.prefect_settings import CLIENT_DEFAULTS, prefect_home, set_defaults
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(request: Request, configuration: Configuration, wait: Wait | None) -> in
     """Do what the command line asks; return the exit status.
 
     With the flow, once Prefect's server has been waited for; without ``wait``, the engine alone. Raises
-    ``ServerError``.
+    ``SetupError``.
     """
     progress = progress_for(sys.stderr, quiet=request.quiet)
     log = LogFile(request.log) if request.log else None
@@ -94,32 +95,34 @@ class CommandRun:
         self._progress = progress
         self._wait = wait
         self._signals = SignalStop()
-        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        # Why there is no history, in words; empty where Prefect's server is ready.
+        self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
         self._result: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
 
     def result(self) -> RunResult:
-        """Run, and return what the run leaves. Raises ``ServerError``."""
+        """Run, and return what the run leaves. Raises ``SetupError``."""
         # What hangs as the loop ends must not keep the process: the run has its result before that.
         threading.Thread(target=self._loop, name="imageferry", daemon=True).start()
         with self._signals.on_signals():
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 # A run that was stopped does not wait for it any more.
                 try:
-                    self._make_ready()
+                    self._ready.set_result(self._make_ready())
                 except BaseException as error:
                     self._ready.set_exception(error)
-                else:
-                    self._ready.set_result(None)
             while not self._result.done():
                 concurrent.futures.wait([self._result], timeout=CHECK_SIGNALS_EVERY)
             return self._result.result()
 
-    def _make_ready(self) -> None:
-        """Import prefect and wait for its server, unless the run is stopped meanwhile. Raises ``ServerError``."""
+    def _make_ready(self) -> str:
+        """Import prefect and wait for its server, unless the run is stopped meanwhile; say why there is none.
+
+        Raises ``SetupError``.
+        """
         if self._wait is None:
             gc.enable()
             _log_to(self._request, self._log)
-            return
+            return ""
         prepare(self._request)
 
         def on_wait(seconds: float) -> None:
@@ -127,16 +130,23 @@ class CommandRun:
             if self._signals.requested:
                 raise _StoppedEarly
 
+        why = ""
         try:
             _import_flow()
             self._wait(on_wait)
+        except SetupError:
+            raise
+        except ServerError as error:
+            # Data first, history second.
+            why = str(error)
         except OSError as error:
-            raise ServerError(f"Prefect cannot use its folder {prefect_home(os.environ)}: {error}") from None
+            raise SetupError(f"Prefect cannot use its folder {prefect_home(os.environ)}: {error}") from None
         except _StoppedEarly:
-            return
+            return ""
         finally:
             self._progress.say("")
         _log_to(self._request, self._log)
+        return why
 
     def _loop(self) -> None:
         try:
@@ -164,15 +174,18 @@ class CommandRun:
         """Plan, and once prefect is ready run the flow."""
         planning = asyncio.create_task(engine.plan_all(self._configuration.rules))
 
+        why = ""
+
         async def ready() -> None:
-            await asyncio.wrap_future(self._ready)
+            nonlocal why
+            why = await asyncio.wrap_future(self._ready)
 
         if await until_stopped(stop, ready()):
             planning.cancel()
             return RunResult(self._report(engine, stopped=True))
         from cli.recorded_run import run_recorded  # noqa: PLC0415 - it imports prefect
 
-        return await run_recorded(self._request, engine, stop, self._progress)
+        return await run_recorded(self._request, engine, stop, self._progress, why)
 
     def _report(self, engine: Engine, *, stopped: bool) -> Report:
         # Nothing, if all was reached: what is left out of a report would pass for copied.
@@ -192,11 +205,15 @@ class _StoppedEarly(Exception):
 
 
 def _import_flow() -> None:
-    """Import the flow, which takes seconds, and what Prefect otherwise imports when the first flow begins."""
-    import cli.recorded_run  # noqa: F401, PLC0415
-    from orchestration.server.internals import preload_engines  # noqa: PLC0415
+    """Import the flow, which takes seconds, and what Prefect otherwise imports when the first flow begins.
 
-    preload_engines()
+    Raises ``SetupError`` for settings that Prefect refuses.
+    """
+    with prefect_settings_checked():
+        import cli.recorded_run  # noqa: F401, PLC0415
+        from orchestration.server.internals import preload_engines  # noqa: PLC0415
+
+        preload_engines()
     # Log lines that Prefect could not send would be errors between the lines of the run, which reports them at its end.
     logging.raiseExceptions = False
     gc.freeze()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,10 +21,16 @@ from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter
 from orchestration.artifacts.progress import show_progress
 from orchestration.blocks.stored import read_configuration
+from orchestration.final_states import set_final_states
 from orchestration.log_filter import drop_known_tracebacks
 from orchestration.run_context import RunContext
 from orchestration.settings import settings
 from orchestration.termination import install_handler, stopped_by_sigterm
+
+logger = logging.getLogger("imageferry.history")
+
+# Seconds in which a server that was lost may come back for the end of the run: as long as Prefect's own client tries.
+BACK_LIMIT = 60.0
 
 # Seconds in which the end of a stopped run is recorded in Prefect.
 LAST_WORDS_LIMIT = 6.0
@@ -74,6 +82,24 @@ async def open_run(request: RunRequest, mover: BlobMover, stop: asyncio.Event) -
                     run.reinstall_signal_handler = install_handler
                 async with join_run(run):
                     yield run
+        if run.monitor.lost and not run.stop.is_set():
+            await _end_without_server(run)
+
+
+async def _end_without_server(run: RunContext) -> None:
+    """End what Prefect's engine could not. It sets the state of this flow run itself, if the server is back by then.
+
+    If not, it would raise what its client does, whatever was copied: a process of its own ends by that instead.
+    """
+    if await set_final_states(run, BACK_LIMIT):
+        return
+    context = FlowRunContext.get()
+    identity = context and context.flow_run and str(context.flow_run.id)
+    if identity and os.environ.get("PREFECT__FLOW_RUN_ID") == identity:
+        totals = run.engine.outcomes.report().totals
+        logger.warning("Prefect's server does not know the end of this run: %s", run.engine.outcomes.report().summary)
+        logging.shutdown()
+        os._exit(1 if totals.failed else 0)
 
 
 @contextlib.asynccontextmanager

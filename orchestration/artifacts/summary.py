@@ -70,8 +70,7 @@ def _warnings(images: list[ImageOutcome]) -> list[str]:
         return []
     lines = [f"## {format_count(len(images), 'image')} with a warning", ""]
     lines += [
-        f"- {escape_markdown(image.source)} to {escape_markdown(image.destination)}  \n"
-        f"  {escape_markdown(image.warning or '')}"
+        f"- {quote_markup(image.source)} to {quote_markup(image.destination)}  \n  {quote_markup(image.warning or '')}"
         for image in images[:FAILURES_LISTED]
     ]
     if len(images) > FAILURES_LISTED:

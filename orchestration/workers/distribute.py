@@ -23,6 +23,7 @@ from imageferry.errors import ImageferryError
 from imageferry.report.outcomes import ImageOutcome, Totals
 from orchestration.open_run import RunRequest
 from orchestration.run_context import RunContext
+from orchestration.server.client_call import describe_server_error
 from orchestration.settings import settings
 from orchestration.step import run_tracked
 from orchestration.workers.outcome_pages import read_outcomes
@@ -54,7 +55,7 @@ async def find_workers() -> str:
             "and start workers with `prefect worker start --pool imageferry`"
         ) from None
     except (httpx.HTTPError, RuntimeError) as error:
-        raise NoWorkersError(f"the Prefect server at {server} cannot be used: {error}") from None
+        raise NoWorkersError(f"the Prefect server at {server} cannot be used: {describe_server_error(error)}") from None
     if "images" not in (deployment.parameter_openapi_schema or {}).get("properties", {}):
         raise NoWorkersError(
             f"the deployment {DEPLOYMENT} is that of an older Imageferry: bring it up to date with `make deploy`"

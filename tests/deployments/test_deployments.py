@@ -17,6 +17,7 @@ from deployments import serve
 from flows.parameters import PlatformText
 from imageferry.project_folder import enter_project
 from imageferry.selection import PlatformFilter
+from orchestration.deployments import automations
 from orchestration.deployments.definition import CONFIG, NIGHTLY, TIMEZONE
 from testkit.command_line import ROOT, insecure
 from testkit.prefect.api import PrefectApi
@@ -71,6 +72,8 @@ def test_imageferry_deploy_in_a_checkout_deploys_prefect_yaml_as_it_stands(
     finished = deployed.run("imageferry", "deploy")
     assert finished.status == 0, finished.both
     assert "work pool imageferry: there already" in finished.out
+    found = prefect_server.send("POST", "automations/filter", {}).raise_for_status().json()
+    assert {automations.DIED, automations.LEFT} <= {each["name"] for each in found}
     for name in NAMES:
         deployment = prefect_server.deployment(name)
         assert deployment["parameters"]["config"] == "config.json"
