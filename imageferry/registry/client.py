@@ -22,7 +22,7 @@ from imageferry.registry.errors import (
 from imageferry.registry.http.auth import RegistryAuth, origin_of
 from imageferry.registry.http.body import is_replayable, read_bounded
 from imageferry.registry.http.client import open_client
-from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY, PINNED_ORIGIN, SCOPES
+from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY, OPTIONAL, PINNED_ORIGIN, SCOPES
 from imageferry.registry.http.internal_hosts import bare_host, is_internal
 from imageferry.registry.limits.limiter import RequestLimiter
 from imageferry.registry.limits.registry_limits import RegistryLimits
@@ -81,7 +81,7 @@ class RegistryClient:
         the login raises.
         """
         limit = request.limit
-        extensions = {SCOPES: scopes, BODY_LIMIT: limit, NO_RETRY: request.no_retry}
+        extensions = {SCOPES: scopes, BODY_LIMIT: limit, NO_RETRY: request.no_retry, OPTIONAL: request.optional}
         built = await self._build(request, extensions)
         with self.translate_errors(request.action):
             response = await self._send(built)

@@ -146,9 +146,12 @@ class Upload:
                     self.took(len(content))
                     if not self.committed:
                         await self._commit(b"", attempt)
-            except RegistryError:
-                if attempt == WHOLE_ATTEMPTS or self._verdict is None or self._verdict in _ERRORS:
+            except RegistryError as error:
+                if self._verdict is None or self._verdict in _ERRORS:
                     raise
+                if attempt == WHOLE_ATTEMPTS:
+                    # The sessions before it were lost too: that may heal, whatever the last one was refused for.
+                    raise BrokenOff(self.action, error.reason, status=error.status, codes=error.codes) from None
                 if self._verdict is Verdict.USE_PATCH:
                     self._dialect.adopt(self._verdict)
                 await self._start_anew()

@@ -1,4 +1,4 @@
-"""Which requests ask for the same thing, so that what always fails there is not taken for the whole registry's failure."""
+"""Which requests ask for the same thing, so that one thing that always fails is not taken for the whole registry."""
 
 from __future__ import annotations
 

@@ -109,27 +109,21 @@ class RequestLimiter:
     async def _send_held(self, request: httpx.Request, exchange: Exchange, slots: _Slots) -> httpx.Response:
         if self.limits.requests is not None and request.url.host == self._host:
             await self.limits.requests.acquire()
-        request_class, host = class_of(request), request.url.netloc
-        if (state := self._hosts.get(host)) is not None and (pacing := state.pacings.get(request_class)) is not None:
+        state = self._hosts.get(request.url.netloc)
+        if state is not None and (pacing := state.pacings.get(class_of(request))) is not None:
             await pacing.wait()
         probed: list[CircuitBreaker] = []
         while True:
             try:
                 await self._pass_breakers(request, probed)
                 async with slots:
-                    # What has tripped while this one waited for its slot holds it too.
-                    state = self._hosts.get(host)
-                    if state is not None and state.outage.knows_failing:
-                        state.outage.check(address_of(request))
-                    if probed or state is None or not any(b.is_open for b in state.breakers(request_class)):
-                        if probed and not await self._seems_there(request, probed, exchange):
-                            continue
+                    if await self._may_go(request, probed, exchange):
                         response = await self._attempt(request, exchange)
-                        if response.status_code not in TRANSIENT_STATUSES or not _may_wait_on(probed, slots):
+                        if response.status_code not in TRANSIENT_STATUSES or not _may_wait_on(request, probed, slots):
                             return response
             except httpx.TransportError:
                 # That a probe found nothing costs its request no try: it waits on, as the others do.
-                if not _may_wait_on(probed, slots):
+                if not _may_wait_on(request, probed, slots):
                     raise
             finally:
                 for breaker in probed:
@@ -145,9 +139,21 @@ class RequestLimiter:
         patient, address, outage = request.method != "DELETE", address_of(request), state.outage
         if await outage.wait_while_open(patient=patient, fresh=lambda: outage.is_fresh(address)):
             probed.append(outage)
-        for hold in state.holds(class_of(request)):
-            if await hold.wait_while_open(patient=patient):
-                probed.append(hold)
+        holds = state.holds(class_of(request))
+        # One after the other: who is a probe has to be known of each even where a later one refuses.
+        for hold in holds:
+            probed += [hold] if await hold.wait_while_open(patient=patient) else []
+
+    async def _may_go(self, request: httpx.Request, probed: list[CircuitBreaker], exchange: Exchange) -> bool:
+        """Whether a request that has its slot may go: what has tripped while it waited for that holds it too."""
+        state = self._hosts.get(request.url.netloc)
+        if state is None:
+            return True
+        if state.outage.knows_failing:
+            state.outage.check(address_of(request))
+        if probed:
+            return await self._seems_there(request, probed, exchange)
+        return not any(breaker.is_open for breaker in state.breakers(class_of(request)))
 
     async def _seems_there(self, request: httpx.Request, probed: list[CircuitBreaker], exchange: Exchange) -> bool:
         """Ask for what the host has answered before, if this request is to find out whether it is there.
@@ -203,8 +209,7 @@ class RequestLimiter:
     def _observe(self, request: httpx.Request, response: httpx.Response, sent_at: float) -> None:
         """Learn from a response to a request sent at ``sent_at`` (on the breakers' clock). Raises ``LimitReached``."""
         request_class, host, status = class_of(request), request.url.netloc, response.status_code
-        state = self._hosts.get(host)
-        if state is not None and is_failure(request, response) and state.outage.is_broken(address_of(request)):
+        if is_failure(request, response) and self._is_of_its_own(request):
             # It says nothing of the host, nor of its limits.
             self._record_failure(request, f"it answers {status}")
             return
@@ -232,6 +237,12 @@ class RequestLimiter:
             self._waits.clear(self._registry)
         if state.is_clear:
             del self._hosts[host]
+
+    def _is_of_its_own(self, request: httpx.Request) -> bool:
+        """Whether the failure of a request says nothing of others: it can fail without harm, or always does."""
+        state = self._hosts.get(request.url.netloc)
+        is_broken = state is not None and state.outage.is_broken(address_of(request))
+        return is_broken or bool(request.extensions.get(OPTIONAL))
 
     def _record_failure(self, request: httpx.Request, why: str, *, reached: bool = True) -> None:
         if not request.extensions.get(OPTIONAL):
@@ -266,11 +277,12 @@ class RequestLimiter:
         return PATIENCE if self._has_answered else PATIENCE_AT_FIRST
 
 
-def _may_wait_on(probed: list[CircuitBreaker], slots: _Slots) -> bool:
+def _may_wait_on(request: httpx.Request, probed: list[CircuitBreaker], slots: _Slots) -> bool:
     """Whether the request of a probe that found nothing may wait on; a streamed body, outside the slots, is gone."""
     # A probe that was refused by a rate limit has had its answer: that is a try.
     outages = (breaker for breaker in probed if isinstance(breaker, OutageBreaker))
-    return slots is not _UNBOUNDED and any(breaker.is_open and not breaker.open_for_good for breaker in outages)
+    may_wait = slots is not _UNBOUNDED and not request.extensions.get(OPTIONAL)
+    return may_wait and any(breaker.is_open and not breaker.open_for_good for breaker in outages)
 
 
 def _was_reached(error: httpx.TransportError) -> bool:
