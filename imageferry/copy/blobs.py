@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from imageferry.copy.blob_move import BlobMove, BlobMover
 from imageferry.copy.errors import DeliveryError
@@ -22,10 +22,13 @@ from imageferry.report.outcomes import Outcomes
 class _PendingBlob:
     """Those that wait for one blob. The task that holds the lock serves all that wait at that moment.
 
-    Repositories are keyed by their names.
+    Repositories are keyed by their names. ``offered`` are the sources of all who have asked, ``reading`` those that the
+    blob is read from at the moment, to which they are added: one that is slow holds nobody who has another.
     """
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock
+    offered: dict[str, Repository] = field(default_factory=dict)
+    reading: list[Repository] = field(default_factory=list)
     waiting: dict[str, Repository] = field(default_factory=dict)
     failures: dict[str, ImageferryError] = field(default_factory=dict)
     # The name of the source from which each destination was served last.
@@ -39,6 +42,19 @@ class _PendingBlob:
         for destination in destinations:
             self.waiting[destination.name] = destination
             self.failures.pop(destination.name, None)
+
+    def offer(self, source: Repository) -> None:
+        """Add the source of one who asks."""
+        self.offered[source.name] = source
+        if self.reading:
+            self.read_from(self.reading)
+
+    def read_from(self, sources: list[Repository]) -> None:
+        """Note from where the blob is read, and add what is offered to that; an empty list ends it."""
+        self.reading = sources
+        names = {each.name for each in sources}
+        if sources:
+            sources += [each for name, each in self.offered.items() if name not in names]
 
     def is_unserved(self, destination: Repository, source: Repository) -> bool:
         """Return whether a destination without the blob should be served from ``source``.
@@ -84,7 +100,9 @@ class BlobDistributor:
         self._mover = mover
         self._slots = asyncio.Semaphore(proc)
         self._sessions: Sessions = {}
-        self._pending: defaultdict[str, _PendingBlob] = defaultdict(_PendingBlob)
+        # What a manifest says of a blob is its image's alone: those that say another size wait apart, and fail apart.
+        self._pending: dict[tuple[str, int], _PendingBlob] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def aclose(self) -> None:
         """Cancel the upload sessions that refused mounts have left and no blob has used."""
@@ -99,10 +117,14 @@ class BlobDistributor:
         lacking = self._without(blob, destinations)
         if not lacking:
             return DeliveryResult({}, set())
-        pending = self._pending[blob.digest]
+        key = (blob.digest, blob.size)
+        if key not in self._pending:
+            self._pending[key] = _PendingBlob(self._locks.setdefault(blob.digest, asyncio.Lock()))
+        pending = self._pending[key]
         pending.askers += 1
         try:
             pending.ask(lacking)
+            pending.offer(source)
             async with pending.lock:
                 pending.ask(each for each in self._without(blob, lacking) if pending.is_unserved(each, source))
                 if any(each.name in pending.waiting for each in lacking):
@@ -115,7 +137,7 @@ class BlobDistributor:
         finally:
             pending.askers -= 1
             if not pending.askers:
-                self._pending.pop(blob.digest, None)
+                self._pending.pop(key, None)
 
     def _without(self, blob: Descriptor, destinations: Iterable[Repository]) -> list[Repository]:
         return [each for each in destinations if not self._known.has_blob(each, blob.digest)]
@@ -225,12 +247,19 @@ class BlobDistributor:
         if not lacking:
             return
         sources = [*self._known.replicas(digest), move.source]
+        transfer = BlobTransfer(move.blob, sources, self._outcomes, self._sessions)
+        pending = self._pending.get((digest, move.blob.size))
+        if pending is not None:
+            pending.read_from(sources)
         try:
             async with self._limits.blob(each.registry for each in (sources[0], *lacking)):
-                await BlobTransfer(move.blob, sources, self._outcomes, self._sessions).run(lacking)
+                await transfer.run(lacking)
         except DeliveryError as error:
             self._record_arrival(move.blob, [each for each in lacking if each.name not in error.failures])
             raise
+        finally:
+            if pending is not None:
+                pending.read_from([])
         self._record_arrival(move.blob, lacking)
 
     def _record_arrival(self, blob: Descriptor, destinations: list[Repository]) -> None:

@@ -30,7 +30,10 @@ CONTENTS_AT_ONCE = 16
 
 
 class ImageCopier:
-    """Copies images. ``manifest_locks``, by digest, keep images that share a manifest from putting it twice."""
+    """Copies images. ``manifest_locks``, by source and digest, keep images that share a manifest from putting it twice.
+
+    Those of another source need not wait for this one, which may be slow.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class ImageCopier:
         self.blobs = blobs
         self.known = known
         self.force = options.force
-        self.manifest_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.manifest_locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._results = results
 
     async def copy(self, job: CopyJob) -> None:
@@ -140,7 +143,7 @@ class _ImageCopy:
 
     async def _copy_child(self, index: Manifest, entry: dict[str, Any], depth: int, keys: list[str]) -> None:
         child = descriptor(index, entry)
-        async with self._copier.manifest_locks[child.digest]:
+        async with self._copier.manifest_locks[self._source.name, child.digest]:
             lacking = [key for key in self.active(keys) if not await self._find_manifest(key, child.digest)]
             if not lacking:
                 return

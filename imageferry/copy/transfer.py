@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from imageferry.copy.errors import DeliveryError
-from imageferry.copy.reader import BlobReader, HashCheckpoints
+from imageferry.copy.reader import BlobReader, CodingMistaken, HashCheckpoints
 from imageferry.copy.upload_stream import UploadStream
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
@@ -24,10 +25,24 @@ SMALL_BLOB_LIMIT = 512 * 1024
 Sessions = dict[tuple[str, str], Upload]
 
 
+class _Joined(Sequence[Repository]):
+    """Two sequences as one; the second may grow."""
+
+    def __init__(self, first: Sequence[Repository], second: Sequence[Repository]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, number: Any) -> Any:
+        return (*self._first, *self._second)[number]
+
+
 class BlobTransfer:
     """Transfers one blob, from the first of ``sources`` that has it; the last one is the image's own.
 
-    ``sessions`` has the upload sessions that refused mounts have left; those that are used are removed from it.
+    What is added to ``sources`` meanwhile is read from where the others are slow. ``sessions`` has the upload
+    sessions that refused mounts have left; those that are used are removed from it.
     """
 
     def __init__(self, blob: Descriptor, sources: Sequence[Repository], outcomes: Outcomes, sessions: Sessions) -> None:
@@ -35,6 +50,8 @@ class BlobTransfer:
         self._sources = sources
         self._outcomes = outcomes
         self._sessions = sessions
+        self._own, self._given = sources[-1], len(sources)
+        self._decoded: bool | None = None
         self._arrived: list[Repository] = []
         self._failures: dict[str, ImageferryError] = {}
 
@@ -46,10 +63,13 @@ class BlobTransfer:
         """
         try:
             await self._learn_size()
-            if self._blob.size <= SMALL_BLOB_LIMIT:
-                await self._send_small(destinations)
-            else:
-                await self._stream(destinations)
+            try:
+                await self._send(destinations)
+            except CodingMistaken as mistaken:
+                # Nothing of it was committed: it is read once more, the other way.
+                self._decoded = not mistaken.decoded
+                arrived = {each.name for each in self._arrived} | self._failures.keys()
+                await self._send([each for each in destinations if each.name not in arrived])
         except ImageferryError as error:
             self._failures |= {destination.name: error for destination in destinations}
         finally:
@@ -57,17 +77,24 @@ class BlobTransfer:
         if self._failures:
             raise DeliveryError(f"blob {self._blob.digest}", self._failures)
 
+    async def _send(self, destinations: Sequence[Repository]) -> None:
+        if self._blob.size <= SMALL_BLOB_LIMIT:
+            await self._send_small(destinations)
+        else:
+            await self._stream(destinations)
+
     async def _learn_size(self) -> None:
         """Ask for the size where the manifest does not state it (schema 1)."""
         if self._blob.size < 0:
-            source = self._sources[-1]
+            source = self._own
             size = await source.blobs.size(self._blob.digest)
             if size is None or size < 0:
                 raise NotFound(f"read blob {short_digest(self._blob.digest)} of {source.name}", "it is not there")
             self._blob = replace(self._blob, size=size)
 
     async def _send_small(self, destinations: Sequence[Repository]) -> None:
-        content = b"".join([piece async for piece in self._read(BlobReader(self._sources, self._blob))])
+        reader = BlobReader(self._sources, self._blob, given=self._given, decoded=self._decoded)
+        content = b"".join([piece async for piece in self._read(reader)])
 
         async def send(destination: Repository) -> None:
             try:
@@ -98,6 +125,8 @@ class BlobTransfer:
                     for (name, stream), needs_more in zip(streams.items(), answers, strict=True)
                     if needs_more
                 }
+        except CodingMistaken:
+            raise
         except ImageferryError as error:
             for name, stream in streams.items():
                 # An upload that broke off would have gone on, had the source.
@@ -123,7 +152,9 @@ class BlobTransfer:
         """Read from the first byte that a stream lacks to the end, write to each what it lacks, and close them."""
         begin = min(stream.next_offset for stream in streams)
         if begin < self._blob.size:
-            reader = BlobReader([*self._arrived, *self._sources], self._blob, begin, checkpoints)
+            sources = _Joined([*self._arrived], self._sources)
+            given = len(self._arrived) + self._given
+            reader = BlobReader(sources, self._blob, begin, checkpoints, given=given, decoded=self._decoded)
             async with contextlib.aclosing(self._read(reader)) as pieces:
                 async for piece in pieces:
                     active = [stream for stream in streams if stream.error is None]

@@ -11,6 +11,7 @@ import httpx
 
 from imageferry.model import RegistryAccess
 from imageferry.reference import DOCKER_HUB
+from imageferry.registry.blob_dialect import BlobDialect
 from imageferry.registry.errors import (
     ERROR_BODY_LIMIT,
     InvalidResponse,
@@ -39,7 +40,8 @@ class RegistryClient:
     """The HTTP side of one registry and one set of credentials; made for a run, closed with it.
 
     It belongs to the event loop in which it is first used. ``upload_dialect`` is how the registry takes uploads, as
-    far as is known. Raises ``TlsError`` or ``InvalidResponse`` if its TLS files or its proxy cannot be used.
+    far as is known, ``blob_dialect`` how it gives blobs. Raises ``TlsError`` or ``InvalidResponse`` if its TLS files or
+    its proxy cannot be used.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class RegistryClient:
         self.registry = registry
         self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         self.upload_dialect = UploadDialect()
+        self.blob_dialect = BlobDialect()
         self._insecure = access is not None and access.insecure
         self._auth = RegistryAuth(access, may_be_plain=self._insecure)
         self._bare_host = bare_host(self.host)
