@@ -50,7 +50,17 @@ class UploadSession:
         headers = _content_headers(length)
         if offset is not None:
             headers["content-range"] = f"{offset}-{offset + length - 1}"
+        elif self.may_end_early and not isinstance(content, bytes):
+            del headers["content-length"]
         return await self._send("PATCH", self.location, headers, content)
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether all of a blob is streamed without its length, as docker does, so that it may end before the last.
+
+        docker/distribution, which is known by the ``_state`` in its locations, does not drop a session that broke off.
+        """
+        return "_state" in self.location.params
 
     async def put(self, content: bytes | httpx.AsyncByteStream, length: int) -> httpx.Response:
         """Send ``length`` bytes, or none, and end the session: what was sent is the blob."""
