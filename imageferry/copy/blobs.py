@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from imageferry.copy.blob_move import BlobMove, BlobMover
-from imageferry.copy.errors import DeliveryError
+from imageferry.copy.errors import DeliveryError, LeftBehind
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.transfer import SMALL_BLOB_LIMIT, BlobTransfer, Sessions
 from imageferry.errors import ImageferryError
@@ -27,6 +28,7 @@ class _PendingBlob:
     """
 
     lock: asyncio.Lock
+    slots: asyncio.Semaphore
     offered: dict[str, Repository] = field(default_factory=dict)
     reading: list[Repository] = field(default_factory=list)
     waiting: dict[str, Repository] = field(default_factory=dict)
@@ -98,10 +100,10 @@ class BlobDistributor:
         self._outcomes = outcomes
         self._limits = limits
         self._mover = mover
-        self._slots = asyncio.Semaphore(proc)
+        self._slots, self._slots_apart = asyncio.Semaphore(proc), asyncio.Semaphore(proc)
         self._sessions: Sessions = {}
         # What a manifest says of a blob is its image's alone: those that say another size wait apart, and fail apart.
-        self._pending: dict[tuple[str, int], _PendingBlob] = {}
+        self._pending: dict[tuple[str, int, str], _PendingBlob] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def aclose(self) -> None:
@@ -111,15 +113,19 @@ class BlobDistributor:
         await asyncio.gather(*(session.cancel() for session in sessions))
 
     async def ensure_blob(
-        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository]
+        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository], *, apart: bool = False
     ) -> DeliveryResult:
-        """Make sure that every destination has the blob. Never raises for a registry: see ``DeliveryResult``."""
+        """Make sure that every destination has the blob. Never raises for a registry: see ``DeliveryResult``.
+
+        ``apart``: the destination is one that others should not wait for; it is served by itself.
+        """
         lacking = self._without(blob, destinations)
         if not lacking:
             return DeliveryResult({}, set())
-        key = (blob.digest, blob.size)
+        key = (blob.digest, blob.size, lacking[0].name if apart else "")
         if key not in self._pending:
-            self._pending[key] = _PendingBlob(self._locks.setdefault(blob.digest, asyncio.Lock()))
+            lock = self._locks.setdefault(f"{key[2]} {blob.digest}", asyncio.Lock())
+            self._pending[key] = _PendingBlob(lock, self._slots_apart if apart else self._slots)
         pending = self._pending[key]
         pending.askers += 1
         try:
@@ -150,13 +156,13 @@ class BlobDistributor:
         found = _Round()
         while pending.waiting and not found.lacking:
             found = await self._collect_waiting(blob, source, pending, found)
-        async with self._slots if found.lacking else contextlib.nullcontext():
+        async with pending.slots if found.lacking else contextlib.nullcontext():
             found = await self._collect_waiting(blob, source, pending, found)
             await self._move(blob, source, found.lacking, pending)
         if found.later:
             # Their registry has the blob now, to be mounted; where it has not, each gets it by a move of its own.
             lacking = await self._filter_missing(blob, source, found.later, pending)
-            async with self._slots if lacking else contextlib.nullcontext():
+            async with pending.slots if lacking else contextlib.nullcontext():
                 await self._move(blob, source, lacking, pending)
 
     async def _collect_waiting(
@@ -228,39 +234,41 @@ class BlobDistributor:
     async def _move(
         self, blob: Descriptor, source: Repository, destinations: Iterable[Repository], pending: _PendingBlob
     ) -> None:
-        move = BlobMove(blob, source, list(destinations), self._transfer)
+        move = BlobMove(blob, source, list(destinations), functools.partial(self._transfer, pending))
         if not move.destinations:
             return
         try:
             await self._mover(move)
         except DeliveryError as error:
             pending.failures |= error.failures
+        pending.failures |= move.left_behind
         pending.moved |= {each.name for each in move.destinations} - pending.failures.keys()
 
-    async def _transfer(self, move: BlobMove) -> None:
+    async def _transfer(self, pending: _PendingBlob, move: BlobMove) -> None:
         """Make one attempt at a move, and record where the blob has arrived. Raises ``DeliveryError``.
 
         A source is read once: what a later rule needs elsewhere comes from a repository that the blob was moved to.
         """
-        digest = move.blob.digest
-        lacking = self._without(move.blob, move.destinations)
+        wanted = [each for each in move.destinations if each.name not in move.left_behind]
+        lacking = self._without(move.blob, wanted)
         if not lacking:
             return
-        sources = [*self._known.replicas(digest), move.source]
+        sources = [*self._known.replicas(move.blob.digest), move.source]
         transfer = BlobTransfer(move.blob, sources, self._outcomes, self._sessions)
-        pending = self._pending.get((digest, move.blob.size))
-        if pending is not None:
-            pending.read_from(sources)
+        pending.read_from(sources)
+        failures: dict[str, ImageferryError] = {}
         try:
             async with self._limits.blob(each.registry for each in (sources[0], *lacking)):
                 await transfer.run(lacking)
         except DeliveryError as error:
-            self._record_arrival(move.blob, [each for each in lacking if each.name not in error.failures])
-            raise
+            failures = error.failures
         finally:
-            if pending is not None:
-                pending.read_from([])
-        self._record_arrival(move.blob, lacking)
+            pending.read_from([])
+        self._record_arrival(move.blob, [each for each in lacking if each.name not in failures])
+        behind = {name for name, error in failures.items() if isinstance(error, LeftBehind)}
+        move.left_behind.update({name: failures.pop(name) for name in behind})
+        if failures:
+            raise DeliveryError(f"blob {move.blob.digest}", failures)
 
     def _record_arrival(self, blob: Descriptor, destinations: list[Repository]) -> None:
         self._outcomes.totals.blobs_copied += len(destinations)

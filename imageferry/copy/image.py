@@ -11,7 +11,7 @@ from typing import Any
 from imageferry.concurrency import for_each
 from imageferry.copy import manifest_contents
 from imageferry.copy.blobs import BlobDistributor
-from imageferry.copy.errors import DeliveryError
+from imageferry.copy.errors import DeliveryError, LeftBehind
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.manifest_contents import MANIFEST_TYPES, blobs, children, descriptor, foreign_layers, read_child
@@ -49,6 +49,8 @@ class ImageCopier:
         self.force = options.force
         self.manifest_locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._results = results
+        # Registries that take bytes so slowly that others were held up.
+        self._laggards: set[str] = set()
 
     async def copy(self, job: CopyJob) -> None:
         """Copy one image to its destinations that are not finished, and record the outcome of each.
@@ -70,7 +72,47 @@ class ImageCopier:
                 outcome = ImageOutcome(source=job.name, destination=str(destination), outcome=Outcome.SKIPPED)
                 self._results.finish(job, destination, outcome)
             return
-        copying = _ImageCopy(self, source, image)
+        failed = await self._copy_all(job, source, image, remaining, begun)
+        if failed:
+            raise DeliveryError(f"image {job.source}", failed)
+
+    async def _copy_all(
+        self, job: CopyJob, source: Repository, image: FilteredImage, destinations: list[Reference], begun: float
+    ) -> dict[str, ImageferryError]:
+        """Copy one image to all destinations: together, and to those apart that are too slow for that, when it is there.
+
+        Return the errors of those that failed.
+        """
+        failed: dict[str, ImageferryError] = {}
+        together = [each for each in destinations if each.registry not in self._laggards]
+        apart = [each for each in destinations if each.registry in self._laggards]
+        if together:
+            failed = await self._copy_to(job, source, image, together, begun)
+            behind = [each for each in together if isinstance(failed.get(str(each)), LeftBehind)]
+            self._laggards |= {each.registry for each in behind}
+            apart += behind
+        for found in await asyncio.gather(
+            *(self._copy_to(job, source, image, [each], begun, apart=each.name) for each in apart)
+        ):
+            failed |= found
+        return {key: error for key, error in failed.items() if not isinstance(error, LeftBehind)}
+
+    async def _copy_to(
+        self,
+        job: CopyJob,
+        source: Repository,
+        image: FilteredImage,
+        remaining: list[Reference],
+        begun: float,
+        *,
+        apart: str = "",
+    ) -> dict[str, ImageferryError]:
+        """Copy one image to some of its destinations, and record who has it. Return the errors of the others.
+
+        ``apart``: the name of the only one, which takes bytes so slowly that others should not wait for it.
+        """
+        assert image.root is not None
+        copying = _ImageCopy(self, source, image, apart=apart)
         await copying.open(remaining)
         await copying.copy_contents(image.root, 0, copying.active())
         active = copying.active()
@@ -87,8 +129,7 @@ class ImageCopier:
                     seconds=round(time.monotonic() - begun, 3),
                 )
                 self._results.finish(job, destination, outcome)
-        if copying.failures:
-            raise DeliveryError(f"image {job.source}", copying.failures)
+        return copying.failures
 
 
 class _ImageCopy:
@@ -98,11 +139,13 @@ class _ImageCopy:
     bytes that each was sent.
     """
 
-    def __init__(self, copier: ImageCopier, source: Repository, image: FilteredImage) -> None:
+    def __init__(self, copier: ImageCopier, source: Repository, image: FilteredImage, *, apart: str) -> None:
         self._copier = copier
         self._known = copier.known
         self._source = source
         self._rewritten = image.rewritten
+        self._apart = apart
+        self._lock_name = f"{source.name} {apart}"
         self._manifests_read = 0
         self._repositories: dict[str, Repository] = {}
         self.failures: dict[str, ImageferryError] = {}
@@ -143,7 +186,7 @@ class _ImageCopy:
 
     async def _copy_child(self, index: Manifest, entry: dict[str, Any], depth: int, keys: list[str]) -> None:
         child = descriptor(index, entry)
-        async with self._copier.manifest_locks[self._source.name, child.digest]:
+        async with self._copier.manifest_locks[self._lock_name, child.digest]:
             lacking = [key for key in self.active(keys) if not await self._find_manifest(key, child.digest)]
             if not lacking:
                 return
@@ -165,7 +208,7 @@ class _ImageCopy:
     async def _copy_blob(self, blob: Descriptor, keys: list[str]) -> None:
         key_by_name = {self._repositories[key].name: key for key in self.active(keys)}
         repositories = [self._repositories[key] for key in key_by_name.values()]
-        result = await self._copier.blobs.ensure_blob(blob, self._source, repositories)
+        result = await self._copier.blobs.ensure_blob(blob, self._source, repositories, apart=bool(self._apart))
         for name in result.sent_to:
             self.sent[key_by_name[name]] += max(blob.size, 0)
         for name, error in result.failures.items():

@@ -180,7 +180,7 @@ class BlobReader:
             self._begin_answer(answer, offset)
             # A registry that does not support ranges sends the blob from its start: what is known is skipped.
             known = offset if answer.status_code == 200 else 0
-            incoming: AsyncIterator[bytes] = self._watch(answer.aiter_raw())
+            incoming = self._watch(answer.aiter_raw())
             async with contextlib.aclosing(decode(incoming, self._coding) if self._decoded else incoming) as pieces:
                 with self._source.client.translate_errors(self._action), self._translate_coding():
                     async for piece in pieces:
@@ -216,16 +216,18 @@ class BlobReader:
         """Yield what comes. Raises ``_TooSlow`` where it is less than another source should give."""
         loop = asyncio.get_running_loop()
         left = False
+        reading: asyncio.Task[object] | None = None
+        begun = 0.0
+        timers: list[asyncio.TimerHandle] = []
 
         def look() -> None:
-            nonlocal left, timer
+            nonlocal left
             if reading is not None and self._is_slow(self.clock() - begun):
                 left = reading.cancel()
             else:
-                timer = loop.call_later(LOOK_EVERY, look)
+                timers[:] = [loop.call_later(LOOK_EVERY, look)]
 
-        reading, begun = None, 0.0
-        timer = loop.call_later(LOOK_EVERY, look)
+        timers.append(loop.call_later(LOOK_EVERY, look))
         try:
             while True:
                 reading, begun = asyncio.current_task(), self.clock()
@@ -243,7 +245,8 @@ class BlobReader:
                     return
                 yield piece
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
 
     def _is_slow(self, waiting: float) -> bool:
         """Whether another source should be asked for the rest. ``waiting``: seconds that the next piece has taken."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 
 import httpx
 
+from imageferry.copy.errors import LeftBehind
 from imageferry.copy.retries import UPLOAD_BREAKS
 from imageferry.copy.retry_budget import RetryBudget
 from imageferry.errors import ImageferryError
@@ -23,6 +25,9 @@ PIECES_WAITING = 2
 # Seconds in which a destination must take a piece; fewer where it holds others up.
 STALL_LIMIT = 60.0
 SHARED_STALL_LIMIT = 20.0
+
+# Bytes that a destination must have taken between two stalls: fewer are no progress.
+LEAST_PROGRESS = 64 * 1024
 
 
 class UploadStream:
@@ -40,7 +45,13 @@ class UploadStream:
         self._size = size
         self._budget = RetryBudget(UPLOAD_BREAKS)
         self._sending: asyncio.Task[None] | None = None
-        self._aborted = self._ended = False
+        self._aborted = self._ended = self._stalled = False
+        # The byte at which it broke off last.
+        self._broke_at = 0
+        # When it began, and for how many seconds others had nothing to send but for it.
+        self.begun, self.held_others = time.monotonic(), 0.0
+        # Since when it has had nothing to send; None while it has.
+        self.idle_since: float | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -49,6 +60,7 @@ class UploadStream:
         self._cut_off = b""
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(PIECES_WAITING)
         self._sending = None
+        self._stalled = False
         self.error = None
 
     async def write(self, piece: bytes, begins: int, *, alone: bool = True) -> None:
@@ -90,7 +102,10 @@ class UploadStream:
         """Prepare to go on after an error, from ``next_offset``; return False where there is no more to try."""
         await self._stop()
         while self.error is not None and self.error.transient:
-            if not self._budget.record_failure(self.upload.offset):
+            offset = self.upload.offset
+            is_drip = self._stalled and offset - self._broke_at < LEAST_PROGRESS
+            self._broke_at = offset
+            if not self._budget.record_failure(0 if is_drip else offset):
                 return False
             logger.info("%s; %d of %d bytes were sent, going on", self.error, self._handed, self._size)
             await self._budget.pause()
@@ -158,7 +173,14 @@ class UploadStream:
 
     def _mark_stalled(self, sending: asyncio.Task[None], limit: float) -> None:
         self.error = Unreachable(self.upload.action, f"the registry took no data for {limit:.0f} s")
+        self._stalled = True
         sending.cancel()
+
+    def leave(self) -> None:
+        """Give up feeding it together with others, which wait for it."""
+        self.error = LeftBehind(f"{self.upload.action}: it takes bytes far more slowly than the other destinations")
+        if self._sending is not None:
+            self._sending.cancel()
 
     async def _send(self) -> None:
         upload = self.upload
@@ -172,7 +194,10 @@ class UploadStream:
     async def _take(self, length: int) -> AsyncIterator[bytes]:
         """Yield the next ``length`` bytes; a piece that goes beyond them is cut."""
         while length:
+            if not self._cut_off and self._pieces.empty():
+                self.idle_since = time.monotonic()
             piece = self._cut_off or await self._pieces.get()
+            self.idle_since = None
             if self._ended:
                 return
             self._cut_off = b""

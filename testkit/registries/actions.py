@@ -78,6 +78,16 @@ def hang_up_reading(after: int, ending: Ending = "reset") -> Action:
     return act
 
 
+def read_slowly(pause: Callable[[], float]) -> Action:
+    """Take the request's body slowly: so many seconds before each of its pieces."""
+
+    async def act(call: Call, proceed: Proceed) -> Reply:
+        call.pause = pause
+        return await proceed(call)
+
+    return act
+
+
 def truncate(after: int) -> Action:
     """Stop the body early with an ordinary end of the connection; Content-Length says more."""
     return _cut(Cut(after, "close"))

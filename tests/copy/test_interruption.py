@@ -84,7 +84,7 @@ async def test_a_copy_that_is_cancelled_leaves_no_session_at_a_real_registry(
     fake_source: FakeRegistry, tmp_path: Path, kind: type[DistributionRegistry]
 ) -> None:
     layers = [bytes([number]) + LARGE for number in range(3)]
-    fake_source.image("a/app", "v1", layers)
+    fake_source.image("a/app", "v1", [*layers])
     fake_source.rules += [
         Fault(Match("blob-get", path=sha256(layer)), actions.stall_after(len(layer) // 2)) for layer in layers[:2]
     ]
