@@ -79,7 +79,7 @@ class ImageCopier:
     async def _copy_all(
         self, job: CopyJob, source: Repository, image: FilteredImage, destinations: list[Reference], begun: float
     ) -> dict[str, ImageferryError]:
-        """Copy one image to all destinations: together, and to those apart that are too slow for that, when it is there.
+        """Copy one image to all destinations: together, then apart to those that are too slow for that.
 
         Return the errors of those that failed.
         """
