@@ -23,10 +23,11 @@ from imageferry.registry.errors import (
 from imageferry.registry.http.auth import RegistryAuth, origin_of
 from imageferry.registry.http.body import is_replayable, read_bounded
 from imageferry.registry.http.client import open_client
-from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY, OPTIONAL, PINNED_ORIGIN, SCOPES
+from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY, PINNED_ORIGIN, SCOPES
 from imageferry.registry.http.internal_hosts import bare_host, is_internal
 from imageferry.registry.limits.limiter import RequestLimiter
 from imageferry.registry.limits.registry_limits import RegistryLimits
+from imageferry.registry.limits.request_class import OPTIONAL
 from imageferry.registry.request import RegistryRequest
 from imageferry.registry.transport_errors import describe_error, transport_error
 from imageferry.registry.upload_dialect import UploadDialect

@@ -11,6 +11,3 @@ NO_RETRY = "imageferry.no-retry"
 
 # The only origin it may be posted to, since its body holds a secret: set by RegistryAuth, read by RegistryClient.
 PINNED_ORIGIN = "imageferry.pinned-origin"
-
-# True: it can fail without harm, so its failure says nothing of the host: set by mounts, read by RequestLimiter.
-OPTIONAL = "imageferry.optional"

@@ -25,7 +25,6 @@ import aiohttp
 import httpx
 
 from imageferry.registry.errors import TRANSIENT_STATUSES, RegistryError, causes
-from imageferry.registry.http.extensions import OPTIONAL
 from imageferry.registry.limits.address import address_of
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.registry.limits.outage import FAILURES, PATIENCE, PATIENCE_AT_FIRST, OutageBreaker, is_failure
@@ -33,7 +32,7 @@ from imageferry.registry.limits.quota import Quota, read_quota, retry_after
 from imageferry.registry.limits.quota_pacing import QuotaPacing
 from imageferry.registry.limits.rate_limit_hold import LONGEST_WAIT, RateLimitHold
 from imageferry.registry.limits.registry_limits import RegistryLimits
-from imageferry.registry.limits.request_class import RequestClass, class_of
+from imageferry.registry.limits.request_class import OPTIONAL, RequestClass, class_of
 from imageferry.registry.limits.witness import Witnesses
 from imageferry.registry.transport_errors import describe_error
 from imageferry.report.waits import Waits
