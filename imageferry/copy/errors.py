@@ -23,5 +23,9 @@ class BlobFailed(ImageferryError):
     """A blob could not be brought to a destination, and its retries are used up."""
 
 
+class LeftBehind(ImageferryError):
+    """A destination takes bytes so slowly that others, which were fed with it, went on without it: it is fed alone."""
+
+
 class Interrupted(ImageferryError):
     """The run was stopped before the work was done."""

@@ -6,11 +6,11 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from imageferry.concurrency import for_each
 from imageferry.copy.blobs import BlobDistributor
-from imageferry.copy.errors import DeliveryError
+from imageferry.copy.errors import DeliveryError, LeftBehind
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.manifest_budget import ManifestBudget, ManifestReader
@@ -39,7 +39,10 @@ _CONTENT_UNKNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST
 
 
 class ImageCopier:
-    """Copies images. ``manifest_locks``, by digest, keep images that share a manifest from putting it twice."""
+    """Copies images. ``manifest_locks``, by source and digest, keep images that share a manifest from putting it twice.
+
+    Those of another source need not wait for this one, which may be slow.
+    """
 
     def __init__(
         self,
@@ -55,9 +58,11 @@ class ImageCopier:
         self.blobs = blobs
         self.known = known
         self.force = options.force
-        self.manifest_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.manifest_locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._results = results
         self._budget = budget
+        # Registries that take bytes so slowly that others were held up.
+        self._laggards: set[str] = set()
 
     async def copy(self, job: CopyJob) -> None:
         """Copy one image to its destinations that are not finished, and record the outcome of each.
@@ -87,22 +92,53 @@ class ImageCopier:
                     skipped = ImageOutcome(source=job.name, destination=str(destination), outcome=Outcome.SKIPPED)
                     self._results.finish(job, destination, skipped)
                 return
-            copying = _ImageCopy(self, source, image, reader, sent)
-            await copying.open(remaining)
-            await copying.copy_contents(image.root, 0, copying.active())
-            active = copying.active()
-            # A digest that the user names is promised: it is what the others ask for.
-            pinned = image.root.digest == job.source.digest
-            await asyncio.gather(
-                *(copying.put_root(image.root, each, pinned=pinned) for each in remaining if str(each) in active)
-            )
-            for destination in remaining:
-                if str(destination) in copying.stored:
-                    outcome = self._outcome(job, destination, image.root, copying)
-                    outcome.seconds = round(time.monotonic() - begun, 3)
-                    self._results.finish(job, destination, outcome)
-        if copying.failures:
-            raise DeliveryError(f"image {job.source}", copying.failures)
+
+            async def copy_to(destinations: list[Reference], apart: str = "") -> dict[str, ImageferryError]:
+                copying = _ImageCopy(self, source, image, reader, sent, apart=apart)
+                return await self._copy_to(job, copying, image.root, destinations, begun)
+
+            failed = await self._copy_in_rounds(remaining, copy_to)
+        if failed:
+            raise DeliveryError(f"image {job.source}", failed)
+
+    async def _copy_in_rounds(
+        self, remaining: list[Reference], copy_to: Callable[..., Awaitable[dict[str, ImageferryError]]]
+    ) -> dict[str, ImageferryError]:
+        """Copy an image to all destinations: together, then apart to those that are too slow for that.
+
+        ``copy_to`` takes destinations, and a name where they are apart. Return the errors of those that failed.
+        """
+        failed: dict[str, ImageferryError] = {}
+        together = [each for each in remaining if each.registry not in self._laggards]
+        apart = [each for each in remaining if each.registry in self._laggards]
+        if together:
+            failed = await copy_to(together)
+            behind = [each for each in together if isinstance(failed.get(str(each)), LeftBehind)]
+            self._laggards |= {each.registry for each in behind}
+            apart += behind
+        for found in await asyncio.gather(*(copy_to([each], each.name) for each in apart)):
+            failed |= found
+        return {key: error for key, error in failed.items() if not isinstance(error, LeftBehind)}
+
+    async def _copy_to(
+        self, job: CopyJob, copying: _ImageCopy, root: Manifest | None, destinations: list[Reference], begun: float
+    ) -> dict[str, ImageferryError]:
+        """Copy one image to some of its destinations, and record who has it. Return the errors of the others."""
+        assert root is not None
+        await copying.open(destinations)
+        await copying.copy_contents(root, 0, copying.active())
+        active = copying.active()
+        # A digest that the user names is promised: it is what the others ask for.
+        pinned = root.digest == job.source.digest
+        await asyncio.gather(
+            *(copying.put_root(root, each, pinned=pinned) for each in destinations if str(each) in active)
+        )
+        for destination in destinations:
+            if str(destination) in copying.stored:
+                outcome = self._outcome(job, destination, root, copying)
+                outcome.seconds = round(time.monotonic() - begun, 3)
+                self._results.finish(job, destination, outcome)
+        return copying.failures
 
     def _outcome(self, job: CopyJob, destination: Reference, root: Manifest, copying: _ImageCopy) -> ImageOutcome:
         """Return the outcome at a destination where the root was put, as the registry has it there."""
@@ -141,12 +177,16 @@ class _ImageCopy:
         image: FilteredImage,
         reader: ManifestReader,
         sent: defaultdict[str, int],
+        *,
+        apart: str,
     ) -> None:
         self._copier = copier
         self._known = copier.known
         self._source = source
         self._rewritten = image.rewritten
         self._reader = reader
+        self._apart = apart
+        self._lock_name = f"{source.name} {apart}"
         self._repositories: dict[str, Repository] = {}
         self.failures: dict[str, ImageferryError] = {}
         self.sent = sent
@@ -193,7 +233,7 @@ class _ImageCopy:
             self.stored[key] = stored
 
     async def _copy_child(self, child: Descriptor, depth: int, keys: list[str]) -> None:
-        async with self._copier.manifest_locks[child.digest]:
+        async with self._copier.manifest_locks[self._lock_name, child.digest]:
             lacking = [key for key in self.active(keys) if not await self._find_manifest(key, child.digest)]
             if not lacking:
                 return
@@ -212,7 +252,7 @@ class _ImageCopy:
     async def _copy_blob(self, blob: Descriptor, keys: list[str]) -> None:
         key_by_name = {self._repositories[key].name: key for key in self.active(keys)}
         repositories = [self._repositories[key] for key in key_by_name.values()]
-        result = await self._copier.blobs.ensure_blob(blob, self._source, repositories)
+        result = await self._copier.blobs.ensure_blob(blob, self._source, repositories, apart=bool(self._apart))
         for name in result.sent_to:
             self.sent[key_by_name[name]] += max(blob.size, 0)
         for name, error in result.failures.items():

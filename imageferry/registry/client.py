@@ -11,6 +11,7 @@ import httpx
 
 from imageferry.model import RegistryAccess
 from imageferry.reference import DOCKER_HUB
+from imageferry.registry.blob_dialect import BlobDialect
 from imageferry.registry.errors import (
     CREDENTIALS,
     ERROR_BODY_LIMIT,
@@ -31,6 +32,7 @@ from imageferry.registry.http.location import origin_of
 from imageferry.registry.http.proxies import environment_proxies
 from imageferry.registry.limits.limiter import RequestLimiter
 from imageferry.registry.limits.registry_limits import RegistryLimits
+from imageferry.registry.limits.request_class import OPTIONAL
 from imageferry.registry.request import RegistryRequest
 from imageferry.registry.transport_errors import describe_error, transport_error
 from imageferry.registry.upload_dialect import UploadDialect
@@ -46,9 +48,9 @@ _DOCKER_HUB_HOST = "registry-1.docker.io"
 class RegistryClient:
     """The HTTP side of one registry and one set of credentials; made for a run, closed with it.
 
-    It belongs to the event loop in which it is first used. ``upload_dialect`` is how the registry takes uploads, and
-    ``tags_page`` how many tags it may be asked for at once (0: it is not told), as far as is known. Raises ``TlsError``
-    or ``InvalidResponse`` if its TLS files or its proxy cannot be used.
+    It belongs to the event loop in which it is first used. ``upload_dialect`` is how the registry takes uploads,
+    ``blob_dialect`` how it gives blobs, and ``tags_page`` how many tags it may be asked for at once (0: it is not
+    told), as far as is known. Raises ``TlsError`` or ``InvalidResponse`` if its TLS files or its proxy cannot be used.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class RegistryClient:
         # HEAD of a manifest is refused, though GET works.
         self.refuses_manifest_heads = False
         self.tags_page = PAGE
+        self.blob_dialect = BlobDialect()
         self._insecure = access is not None and access.insecure
         self._auth = RegistryAuth(access, may_be_plain=self._insecure, registry=self.host)
         self._bare_host = bare_host(self.host)
@@ -100,7 +103,7 @@ class RegistryClient:
         """
         limit = request.limit
         extensions: dict[str, object] = {SCOPES: scopes, CREDENTIALS: self._auth.has_credentials}
-        extensions |= {BODY_LIMIT: limit, NO_RETRY: request.no_retry}
+        extensions |= {BODY_LIMIT: limit, NO_RETRY: request.no_retry, OPTIONAL: request.optional}
         built = await self._build(request, extensions)
         with self.translate_errors(request.action):
             response = await self._send(built)

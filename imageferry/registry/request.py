@@ -25,3 +25,5 @@ class RegistryRequest(NamedTuple):
     limit: int = ERROR_BODY_LIMIT
     # Send it once, whatever the answer.
     no_retry: bool = False
+    # It may fail without harm, so that its failure says nothing of the registry.
+    optional: bool = False

@@ -69,5 +69,7 @@ class Quirks:
     # Requests as a whole
     ranges: bool = True
     """Honour Range on blobs; otherwise the whole blob with 200."""
+    refuse_ranges: int | None = None
+    """Answer this status to a Range on blobs."""
     refuse_authorization: bool = False
     """Answer 400 to any request that carries Authorization, as object stores do."""
