@@ -22,12 +22,12 @@ from imageferry.registry.errors import (
 from imageferry.registry.http.auth import RegistryAuth, origin_of
 from imageferry.registry.http.body import is_replayable, read_bounded
 from imageferry.registry.http.client import open_client
-from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY, PINNED_ORIGIN, SCOPES
-from imageferry.registry.http.internal_hosts import bare_host, is_internal
+from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY, PINNED_ORIGIN, SCOPES, WRITE
+from imageferry.registry.http.internal_hosts import HostGuard, bare_host
 from imageferry.registry.limits.limiter import RequestLimiter
 from imageferry.registry.limits.registry_limits import RegistryLimits
 from imageferry.registry.request import RegistryRequest
-from imageferry.registry.transport_errors import describe_error, transport_error
+from imageferry.registry.transport_errors import describe_error, is_permanent, may_be_plain, transport_error
 from imageferry.registry.upload_dialect import UploadDialect
 from imageferry.report.waits import Waits
 
@@ -35,11 +35,17 @@ from imageferry.report.waits import Waits
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 
 
+# Methods whose redirects are followed to other hosts.
+_READING = frozenset({"GET", "HEAD"})
+
+
 class RegistryClient:
     """The HTTP side of one registry and one set of credentials; made for a run, closed with it.
 
     It belongs to the event loop in which it is first used. ``upload_dialect`` is how the registry takes uploads, as
-    far as is known. Raises ``TlsError`` or ``InvalidResponse`` if its TLS files or its proxy cannot be used.
+    far as is known. ``insecure_hosts`` (without a port) are others that the configuration lets be insecure.
+
+    Raises ``TlsError`` or ``InvalidResponse`` if its TLS files or its proxy cannot be used.
     """
 
     def __init__(
@@ -48,18 +54,21 @@ class RegistryClient:
         access: RegistryAccess | None = None,
         limits: RegistryLimits | None = None,
         waits: Waits | None = None,
+        insecure_hosts: frozenset[str] = frozenset(),
     ) -> None:
         self.registry = registry
         self.host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         self.upload_dialect = UploadDialect()
         self._insecure = access is not None and access.insecure
-        self._auth = RegistryAuth(access, may_be_plain=self._insecure)
-        self._bare_host = bare_host(self.host)
+        self._auth = RegistryAuth(access, may_be_plain=self._insecure, plain_hosts=insecure_hosts)
+        self._guard = HostGuard(self.host)
         self._origin: httpx.URL | None = None
         self._probing = asyncio.Lock()
-        self.limiter = RequestLimiter(registry, self._bare_host, limits, waits)
+        self.limiter = RequestLimiter(registry, bare_host(self.host), limits, waits)
         try:
-            self._client = open_client(self.host, access, self._auth, self.limiter)
+            self._client = open_client(
+                self.host, access, self._auth, self.limiter, self._guard, insecure_hosts=insecure_hosts
+            )
         except (OSError, ssl.SSLError) as error:
             raise TlsError(f"reach {registry}", f"its TLS files cannot be used: {error}") from None
         except (ValueError, httpx.InvalidURL):
@@ -106,9 +115,12 @@ class RegistryClient:
         origin, path = await self.origin(request.action), request.path
         # To join a text is a tenth of what it costs to join addresses, and most requests are such.
         url = f"{origin}{path}" if isinstance(path, str) else origin.join(path)
-        return self._client.build_request(
+        built = self._client.build_request(
             request.method, url, headers=request.headers, content=request.content, extensions=extensions
         )
+        if request.method not in _READING:
+            built.extensions[WRITE] = (request.action, request.method, None if request.may_move else built.url)
+        return built
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         # A streamed body cannot be sent a second time: who sends it follows the redirect.
@@ -129,26 +141,32 @@ class RegistryClient:
         return self._origin
 
     async def _probe(self, action: str) -> str:
-        """Return the scheme by which the registry answers."""
+        """Return the scheme by which the registry answers. Raises ``httpx.TransportError`` where only one can help."""
         probing = {NO_RETRY: True, BODY_LIMIT: ERROR_BODY_LIMIT}
         for scheme in ("https", "http"):
             try:
-                await self._client.get(
+                answer = await self._client.get(
                     f"{scheme}://{self.host}/v2/", auth=None, follow_redirects=False, extensions=probing
                 )
             except (httpx.TransportError, ssl.SSLError) as error:
+                if not (scheme == "https" and may_be_plain(error)) and is_permanent(error):
+                    raise
                 last = error
             else:
+                if scheme == "http" and answer.status_code == 400 and b"HTTPS" in answer.content:
+                    # nginx, Go: a port for HTTPS, which did not answer as such.
+                    raise last
                 return scheme
-        raise Unreachable(
-            action, f"{self.host} does not answer, neither HTTPS nor HTTP: {describe_error(last)}"
-        ) from None
+        raise Unreachable(action, f"{self.host} does not answer, neither HTTPS nor HTTP: {describe_error(last)}")
 
     async def _check_host(self, request: httpx.Request) -> None:
         """Refuse to follow an answer into this machine's network (SSRF), or to another host with a secret in hand."""
-        host = request.url.host
-        if is_internal(host, self._bare_host):
-            raise InvalidResponse(f"follow {self.host}", f"it leads to {host}, inside this machine's network")
+        await self._guard.check(request.url.host)
+        written: tuple[str, str, httpx.URL | None] | None = request.extensions.get(WRITE)
+        if written is not None and not _is_same_write(request, *written[1:]):
+            reason = f"{self.host} answers with a redirect to {request.url.copy_with(userinfo=b'', query=None)}"
+            advice = "what is written goes nowhere else: if the registry is there, name that host in the configuration"
+            raise InvalidResponse(written[0], reason, advice=advice)
         only = request.extensions.get(PINNED_ORIGIN)
         if only and request.method == "POST" and only != origin_of(request.url):
             reason = f"its token server {only} sends the identity token on to {origin_of(request.url)}"
@@ -170,6 +188,13 @@ class RegistryClient:
             ) from None
         except (httpx.TransportError, ssl.SSLError) as error:
             raise transport_error(action, error, self.host) from None
+
+
+def _is_same_write(request: httpx.Request, method: str, asked: httpx.URL | None) -> bool:
+    """Whether a write is what it was before it was redirected, at the same host and not without the TLS that it had."""
+    if request.method != method:
+        return False
+    return asked is None or (request.url.host == asked.host and (request.url.scheme, asked.scheme) != ("http", "https"))
 
 
 def check_status(response: httpx.Response, action: str, host: str, *expected: int) -> httpx.Response:

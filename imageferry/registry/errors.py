@@ -50,6 +50,12 @@ class Unreachable(RegistryError):
     transient = True
 
 
+class UnknownHost(Unreachable):
+    """The name of a host does not resolve, and will not in a moment."""
+
+    transient = False
+
+
 class RegistryDown(Unreachable):
     """No answer for so long, to so many requests, that only a probe is sent now and then."""
 
@@ -57,7 +63,7 @@ class RegistryDown(Unreachable):
 
 
 class TlsError(RegistryError):
-    """The TLS certificate does not verify, or the other side does not speak TLS."""
+    """TLS fails: a certificate is refused, at either side, or the other side does not speak TLS."""
 
 
 class Unauthorized(RegistryError):
@@ -115,6 +121,9 @@ def error_for(response: httpx.Response, action: str, host: str) -> RegistryError
     if said:
         reason += f" ({said})"
     kind, advice = _kind(status, codes, host)
+    if status == 400 and b"SSL certificate" in _body(response):
+        # nginx: "No required SSL certificate was sent", "The SSL certificate error".
+        advice = "it wants a client certificate that it trusts: give client_cert and client_key in auth"
     if kind is NotFound and response.request.method == "POST":
         # Harbor's projects, and repositories at ECR, are not made on push.
         advice = "its repository or project must be created there first"
@@ -143,6 +152,13 @@ def _entries(response: httpx.Response) -> tuple[tuple[str, ...], str]:
         return (), ""
     codes = tuple(code for code, _ in found if code)
     return codes, "; ".join(f"{code}: {message}".strip(": ") for code, message in found)[:500]
+
+
+def _body(response: httpx.Response) -> bytes:
+    try:
+        return response.content[:ERROR_BODY_LIMIT]
+    except httpx.ResponseNotRead:
+        return b""
 
 
 def _text(value: Any) -> str:

@@ -47,14 +47,14 @@ class Manifests:
     async def head(self, target: str) -> Descriptor | None:
         """Return the descriptor of a tag or digest, asked for with HEAD; None if the registry does not have it.
 
-        A registry that returns no digest with HEAD, or answers it 405, is asked with GET; so is one that answers 500,
-        since only a body says whether it means an unknown repository. Raises ``RegistryError``.
+        A registry that returns no usable digest with HEAD, or answers it 405, is asked with GET; so is one that answers
+        500, since only a body says whether it means an unknown repository. Raises ``RegistryError``.
         """
         repository, action = self._repository, self._action("look up", target)
         answer = await repository.send(RegistryRequest("HEAD", self._path(target), action, _ACCEPTING))
         if answer.status_code == 404:
             return None
-        digest = answer.headers.get("docker-content-digest", "")
+        digest = _usable_digest(answer.headers.get("docker-content-digest", ""))
         if answer.status_code in (405, 500) or (answer.status_code == 200 and not digest):
             try:
                 return (await self.get(target)).descriptor
@@ -63,7 +63,7 @@ class Manifests:
         check_status(answer, action, repository.host, 200)
         length = answer.headers.get("content-length", "")
         size = int(length) if length.isdecimal() and length.isascii() else 0
-        return Descriptor(_media_type(answer.headers), _digest(digest, action), size)
+        return Descriptor(_media_type(answer.headers), digest, size)
 
     async def get(self, target: str) -> Manifest:
         """Read a manifest by tag or digest, at most ``MANIFEST_LIMIT`` bytes.
@@ -136,8 +136,9 @@ def _media_type(headers: httpx.Headers) -> str:
     return media_type.partition(";")[0].strip()
 
 
-def _digest(text: str, action: str) -> str:
+def _usable_digest(header: str) -> str:
+    """Return the digest that a header gives, perhaps in quotes; empty if it is none, as if there were no header."""
     try:
-        return check_digest(text)
-    except InvalidReference as error:
-        raise InvalidResponse(action, str(error)) from None
+        return check_digest(header.strip('"'))
+    except InvalidReference:
+        return ""

@@ -71,7 +71,7 @@ class UploadSession:
 
     async def cancel(self) -> None:
         """Drop the session. If a registry refuses, it is left to time out there."""
-        request = RegistryRequest("DELETE", self.location, self.action, {}, no_retry=True)
+        request = RegistryRequest("DELETE", self.location, self.action, {}, no_retry=True, may_move=True)
         try:
             async with asyncio.timeout(CANCEL_LIMIT):
                 await self._repository.send(request)
@@ -86,7 +86,7 @@ class UploadSession:
     async def _send(
         self, method: str, url: httpx.URL, headers: dict[str, str], content: bytes | httpx.AsyncByteStream | None
     ) -> httpx.Response:
-        return await self._repository.send(RegistryRequest(method, url, self.action, headers, content))
+        return await self._repository.send(RegistryRequest(method, url, self.action, headers, content, may_move=True))
 
 
 async def start_session(repository: RepositoryClient, digest: str) -> UploadSession:
@@ -104,7 +104,7 @@ async def start_session(repository: RepositoryClient, digest: str) -> UploadSess
 
 async def _start(repository: RepositoryClient, digest: str) -> UploadSession:
     action = f"start the upload of blob {short_digest(digest)} to {repository.name}"
-    request = RegistryRequest("POST", repository.path("blobs/uploads/"), action, content=b"")
+    request = RegistryRequest("POST", repository.path("blobs/uploads/"), action, content=b"", may_move=True)
     answer = await repository.send(request)
     if answer.status_code == 404 and await repository.create():
         answer = await repository.send(request)
@@ -123,7 +123,7 @@ async def mount_blob(repository: RepositoryClient, digest: str, source: str) -> 
     # A token for both repositories: without the second scope registries answer 202.
     scopes = (*repository.scopes, f"repository:{source}:pull")
     try:
-        answer = await repository.client.send(RegistryRequest("POST", url, action, content=b""), scopes)
+        answer = await repository.client.send(RegistryRequest("POST", url, action, content=b"", may_move=True), scopes)
     except ImageferryError as error:
         logger.debug("%s", error)
         return await start_session(repository, digest)

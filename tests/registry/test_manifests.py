@@ -76,12 +76,25 @@ async def test_other_bytes_than_the_digest_names_are_refused(fake_source: FakeRe
             await repository.manifests.get(digest)
 
 
-async def test_a_digest_header_that_is_none_is_told(fake_source: FakeRegistry) -> None:
-    fake_source.image("a/app", "v1")
-    fake_source.rules.append(Fault("manifest-head", actions.wrong_digest("md5:abc")))
+@pytest.mark.parametrize("header", ["md5:abc", "sha256:../../x", "md5:" + "a" * 32, "sha256:" + "A" * 64])
+async def test_a_digest_header_that_is_none_counts_as_not_given(fake_source: FakeRegistry, header: str) -> None:
+    digest = fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-head", actions.wrong_digest(header)))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(InvalidResponse, match="md5:abc"):
-            await repository.manifests.head("v1")
+        found = await repository.manifests.head("v1")
+    assert found is not None
+    assert found.digest == digest
+    assert fake_source.count("manifest-get") == 1
+
+
+async def test_a_digest_header_in_quotes_is_read(fake_source: FakeRegistry) -> None:
+    digest = fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-head", actions.wrong_digest(f'"{digest}"')))
+    async with opened(fake_source.host) as repository:
+        found = await repository.manifests.head("v1")
+    assert found is not None
+    assert found.digest == digest
+    assert fake_source.count("manifest-get") == 0
 
 
 async def test_every_type_is_accepted_by_name(fake_source: FakeRegistry) -> None:

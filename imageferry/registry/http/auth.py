@@ -44,12 +44,16 @@ class RegistryAuth(httpx.Auth):
     """Answers the challenges of one registry, and sends its credentials to no other host.
 
     A request states what it needs as ``extensions={SCOPES: ("repository:a/b:pull", …)}``; a token is asked for once
-    for each set of scopes, however many requests wait for it. ``may_be_plain``: tokens may come by plain HTTP.
+    for each set of scopes, however many requests wait for it. ``may_be_plain``: tokens may come by plain HTTP from the
+    registry's own host; from ``plain_hosts`` they always may.
     """
 
-    def __init__(self, access: RegistryAccess | None, *, may_be_plain: bool) -> None:
+    def __init__(
+        self, access: RegistryAccess | None, *, may_be_plain: bool, plain_hosts: frozenset[str] = frozenset()
+    ) -> None:
         self._access = access
         self._may_be_plain = may_be_plain
+        self._plain_hosts = plain_hosts
         self._origin: httpx.URL | None = None
         self._bearer: Challenge | None = None
         self._basic = False
@@ -169,13 +173,14 @@ class RegistryAuth(httpx.Auth):
             raise InvalidResponse(action, f"its token server {shorten_repr(text)} is not an address") from None
         if realm.scheme not in ("https", "http") or not host:
             raise InvalidResponse(action, f"its token server {shorten_repr(text)} is not an http or https address")
-        if realm.scheme == "http" and not self._may_be_plain:
-            reason = f"its token server {shorten_repr(text)} would get the password without TLS"
-            raise InvalidResponse(action, reason, advice="set insecure: true for it in auth if its network is your own")
         if is_internal(host, self._origin.host):
             raise InvalidResponse(
                 action, f"its token server {shorten_repr(text)} is an address inside this machine's network"
             )
+        may_be_plain = host in self._plain_hosts or (self._may_be_plain and host == self._origin.host)
+        if realm.scheme == "http" and not may_be_plain:
+            reason = f"its token server {shorten_repr(text)} would get the password without TLS"
+            raise InvalidResponse(action, reason, advice="set insecure: true for it in auth if its network is your own")
         return realm
 
     def _read_token(self, response: httpx.Response) -> _Token:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 from typing import Any
 
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
 from tenacity.retry import retry_base
 
-from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES, causes
+from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES
 from imageferry.registry.http.body import PacedUploadBody, is_replayable, pace_download, read_bounded
 from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY
 from imageferry.registry.limits.limiter import RequestLimiter
 from imageferry.registry.limits.quota import retry_after
+from imageferry.registry.transport_errors import is_permanent
 from imageferry.text import escape_control
 
 logger = logging.getLogger(__name__)
@@ -105,10 +105,7 @@ class RetryTransport(httpx.AsyncBaseTransport):
 
 
 def _may_reconnect(error: BaseException) -> bool:
-    # Another try makes no certificate valid, no TLS of plain HTTP, and no address of what is none.
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return False
-    return isinstance(error, httpx.TransportError) and not any(isinstance(c, ssl.SSLError) for c in causes(error))
+    return isinstance(error, httpx.TransportError) and not is_permanent(error)
 
 
 def _is_transient(response: httpx.Response) -> bool:

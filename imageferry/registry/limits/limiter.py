@@ -15,13 +15,12 @@ once more, an answer changes three of them, and while nothing is wrong none of t
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
 
-from imageferry.registry.errors import TRANSIENT_STATUSES, RegistryError, causes
+from imageferry.registry.errors import TRANSIENT_STATUSES, RegistryError
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.registry.limits.outage import PATIENCE, PATIENCE_AT_FIRST, OutageBreaker, is_failure
 from imageferry.registry.limits.quota import Quota, read_quota, retry_after
@@ -29,7 +28,7 @@ from imageferry.registry.limits.quota_pacing import QuotaPacing
 from imageferry.registry.limits.rate_limit_hold import LONGEST_WAIT, RateLimitHold
 from imageferry.registry.limits.registry_limits import RegistryLimits
 from imageferry.registry.limits.request_class import RequestClass, class_of
-from imageferry.registry.transport_errors import describe_error
+from imageferry.registry.transport_errors import describe_error, is_permanent, is_unknown_host
 from imageferry.report.waits import Waits
 
 _UNBOUNDED = contextlib.nullcontext()
@@ -136,10 +135,13 @@ class RequestLimiter:
         try:
             response = await exchange(request)
         except httpx.TransportError as error:
-            if not any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
-                self._state_of(request).outage.record_failure(describe_error(error), self._patience)
+            unknown = is_unknown_host(error)
+            if unknown or not is_permanent(error):
+                # A name that is unknown is not waited for.
+                patience = 0.0 if unknown else self._patience
+                self._state_of(request).outage.record_failure(self._why(request, error), patience)
             elif (state := self._hosts.get(request.url.netloc)) is not None:
-                # A host that does not speak TLS, or shows an invalid certificate, is there.
+                # A host that speaks no TLS or no HTTP, or whose certificate is refused, is there.
                 state.outage.record_answer()
             raise
         self._has_answered = True
@@ -189,6 +191,12 @@ class RequestLimiter:
         if quota.interval:
             # It says itself when the next request will be taken: to ask before would be a refusal.
             self._hold_of(state, request_class).trip(quota.seconds)
+
+    def _why(self, request: httpx.Request, error: httpx.TransportError) -> str:
+        """Return why a host does not answer; one that the registry leads to is named."""
+        words = describe_error(error)
+        own = not self._host or request.url.host == self._host
+        return words if own else f"{request.url.netloc.decode()}, where it leads, does not answer: {words}"
 
     def _state_of(self, request: httpx.Request) -> _HostState:
         host = request.url.netloc

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from imageferry.registry.errors import InvalidResponse
-from imageferry.registry.http.internal_hosts import GuardedResolver, is_internal
+from imageferry.registry.http.internal_hosts import GuardedResolver, HostGuard, is_internal
 from testkit.registries import actions
 from testkit.registries.auth import Bearer
 from testkit.registries.fault_rules import Fault
@@ -29,9 +29,13 @@ LINK_LOCAL = [
 ]
 OTHERS = [
     "quay.io",
-    "10.0.0.7",
-    "192.168.1.1",
     "203.0.113.9",
+    "172.32.0.1",
+    "100.128.0.1",
+    "198.51.100.7",
+    "64:ff9b::cb00:7109",
+    "::ffff:203.0.113.9",
+    "2600:1f18::1",
     "2001:db8::1",
     "notlocalhost",
     "169.254.example",
@@ -55,10 +59,18 @@ def test_a_registry_leads_to_other_hosts(host: str) -> None:
 def test_a_registry_on_this_machine_leads_to_this_machine_alone() -> None:
     assert not any(is_internal(host, "127.0.0.1") for host in LOOPBACK)
     assert all(is_internal(host, "127.0.0.1") for host in LINK_LOCAL)
-    assert not any(is_internal(host, "169.254.1.2") for host in LINK_LOCAL)
+    # The metadata are nobody's to lead to, whoever is link-local too.
+    assert not any(is_internal(host, "169.254.1.2") for host in ("169.254.3.4", "[fe80::1]"))
+    assert all(is_internal(host, "169.254.1.2") for host in LINK_LOCAL if host != "[fe80::1]")
+
+
+def resolver(registry: str, proxy: str = "") -> GuardedResolver:
+    return GuardedResolver(HostGuard(registry), proxy)
 
 
 ADDRESSES = {
+    "private.test": ["10.1.2.3"],
+    "ours.test": ["192.168.7.7", "fd12::7"],
     "metadata.test": ["169.254.169.254"],
     "mapped.test": ["::ffff:169.254.169.254"],
     "translated.test": ["64:ff9b::a9fe:a9fe"],
@@ -89,7 +101,7 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["metadata.test", "mapped.test", "translated.test", "loopback.test"])
 async def test_a_name_that_resolves_to_a_place_inside_is_refused(host: str, registry: str) -> None:
     with pytest.raises(InvalidResponse, match=rf"leads to {host}, which is .*inside this machine's network"):
-        await GuardedResolver(registry).resolve(host)
+        await resolver(registry).resolve(host)
 
 
 @pytest.mark.usefixtures("_names")
@@ -97,8 +109,9 @@ async def test_a_name_that_resolves_to_a_place_inside_is_refused(host: str, regi
     ("registry", "proxy", "host"),
     [
         ("outside.test", "", "outside.test"),
-        ("metadata.test:5000", "", "metadata.test"),
-        ("Metadata.Test", "", "metadata.test"),
+        ("private.test:5000", "", "private.test"),
+        ("Private.Test", "", "private.test"),
+        ("outside.test", "metadata.test", "metadata.test"),
         ("outside.test", "here.test", "here.test"),
         ("here.test:5000", "", "localhost"),
         ("127.0.0.1:5000", "", "here.test"),
@@ -107,25 +120,25 @@ async def test_a_name_that_resolves_to_a_place_inside_is_refused(host: str, regi
 async def test_the_registry_and_the_proxy_that_a_user_names_may_be_anywhere(
     registry: str, proxy: str, host: str
 ) -> None:
-    assert await GuardedResolver(registry, proxy).resolve(host)
+    assert await resolver(registry, proxy).resolve(host)
 
 
 @pytest.mark.usefixtures("_names")
 async def test_a_registry_on_this_machine_does_not_lead_to_its_metadata() -> None:
     with pytest.raises(InvalidResponse, match=r"169\.254\.169\.254"):
-        await GuardedResolver("here.test").resolve("metadata.test")
+        await resolver("here.test").resolve("metadata.test")
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "."])
 async def test_a_name_that_is_none_does_not_resolve(host: str) -> None:
     with pytest.raises(socket.gaierror):
-        await GuardedResolver("quay.io").resolve(host)
+        await resolver("quay.io").resolve(host)
 
 
 @pytest.mark.usefixtures("_names")
 @pytest.mark.parametrize("kind", ["redirect", "realm"])
 async def test_neither_a_redirect_nor_a_realm_is_followed_to_such_a_name(kind: str) -> None:
-    realm = "http://metadata.test/token" if kind == "realm" else None
+    realm = "https://metadata.test/token" if kind == "realm" else None
     with FakeRegistry(auth=Bearer({"ferry": "secret"}, realm=realm)) as registry:
         if kind == "redirect":
             registry.rules.append(Fault("blob-get", actions.redirect(lambda call: "http://metadata.test/")))

@@ -9,7 +9,7 @@ from imageferry.model import RegistryAccess
 from imageferry.registry import RegistryClient
 from imageferry.registry.errors import RegistryError, Unreachable
 from imageferry.registry.http import client, retry
-from imageferry.registry.http.proxies import environment_proxies
+from imageferry.registry.http.proxies import EnvironmentProxies
 from testkit.images.documents import sha256
 from testkit.registries.certificates import Authority
 from testkit.registries.inprocess import FakeRegistry
@@ -137,7 +137,9 @@ async def test_whom_no_proxy_excepts(
 def test_any_no_proxy_is_read(monkeypatch: pytest.MonkeyPatch, excepted: str) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://proxy.invalid:3128")
     monkeypatch.setenv("NO_PROXY", excepted)
-    assert environment_proxies("registry.example:5000")["all://"] == "http://proxy.invalid:3128"
+    proxy = EnvironmentProxies().proxy_for(httpx.URL("https://registry.example:5000/v2/"))
+    assert proxy is not None
+    assert proxy.url == "http://proxy.invalid:3128"
     RegistryClient("registry.example:5000")
 
 
