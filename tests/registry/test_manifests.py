@@ -234,3 +234,33 @@ async def test_a_registry_that_is_busy_may_heal(fake_source: FakeRegistry) -> No
         with pytest.raises(Unavailable) as told:
             await repository.manifests.get("v1")
     assert told.value.transient
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_put_is_carried_to_no_other_host(fake_destination: FakeRegistry, status: int) -> None:
+    manifest = Manifest.of(image_manifest([b"layer"]).data, OCI_MANIFEST)
+    with FakeRegistry(address="127.0.0.2") as elsewhere:
+        fake_destination.rules.append(Fault("manifest-put", actions.redirect(elsewhere.url, status)))
+        async with opened(fake_destination.host, writable=True) as repository:
+            with pytest.raises(InvalidResponse, match=rf"put manifest .*redirect to {elsewhere.url}/v2/"):
+                await repository.manifests.put("v1", manifest)
+        assert len(elsewhere.log) == 0
+
+
+@pytest.mark.parametrize("status", [302, 303])
+async def test_a_put_does_not_become_a_get(fake_destination: FakeRegistry, status: int) -> None:
+    manifest = Manifest.of(image_manifest([b"layer"]).data, OCI_MANIFEST)
+    page = f"{fake_destination.url}/v2/"
+    fake_destination.rules.append(Fault("manifest-put", actions.redirect(lambda call: page, status)))
+    async with opened(fake_destination.host, writable=True) as repository:
+        with pytest.raises(InvalidResponse, match="answers with a redirect"):
+            await repository.manifests.put("v1", manifest)
+
+
+async def test_a_put_goes_on_at_its_own_host(fake_destination: FakeRegistry) -> None:
+    manifest = Manifest.of(b'{"schemaVersion": 2}', "application/vnd.example+json")
+    fake_destination.rules.append(Fault("manifest-put", actions.redirect(fake_destination.url, 307), times=1))
+    async with opened(fake_destination.host, writable=True) as repository:
+        await repository.manifests.put("v1", manifest)
+    assert fake_destination.count("manifest-put") == 2
+    assert fake_destination.digest("a/app", "v1") == manifest.digest
