@@ -155,7 +155,8 @@ class LenientConnector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial(LenientResponseHandler, loop=self._loop, habit=HeadHabit())
+        factory: Any = functools.partial(LenientResponseHandler, loop=self._loop, habit=HeadHabit())
+        self._factory = factory
 
 
 def _end_of_head(head: bytearray, start: int) -> int:
