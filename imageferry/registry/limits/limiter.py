@@ -72,7 +72,7 @@ class RequestLimiter:
         self._host = host
         self._waits = waits or Waits()
         self._hosts: dict[bytes, _HostState] = {}
-        self._has_answered = False
+        self._answered: set[bytes] = set()
 
     @property
     def is_clear(self) -> bool:
@@ -138,13 +138,13 @@ class RequestLimiter:
             unknown = is_unknown_host(error)
             if unknown or not is_permanent(error):
                 # A name that is unknown is not waited for.
-                patience = 0.0 if unknown else self._patience
+                patience = 0.0 if unknown else self._patience_for(request)
                 self._state_of(request).outage.record_failure(self._why(request, error), patience)
             elif (state := self._hosts.get(request.url.netloc)) is not None:
                 # A host that speaks no TLS or no HTTP, or whose certificate is refused, is there.
                 state.outage.record_answer()
             raise
-        self._has_answered = True
+        self._answered.add(request.url.netloc)
         if request.method != "HEAD" or self._hosts or response.status_code in TRANSIENT_STATUSES:
             try:
                 self._observe(request, response, sent_at)
@@ -162,7 +162,7 @@ class RequestLimiter:
             self._hold_of(state, request_class).record_refusal(retry_after(response.headers), sent_at)
             return
         if is_failure(request, response):
-            self._state_of(request).outage.record_failure(f"it answers {status}", self._patience)
+            self._state_of(request).outage.record_failure(f"it answers {status}", self._patience_for(request))
             return
         quota = read_quota(response.headers) if request_class != RequestClass.HEAD else None
         if host not in self._hosts and (quota is None or not quota.interval):
@@ -209,9 +209,9 @@ class RequestLimiter:
             state.rate_limits[request_class] = RateLimitHold(self._registry, self._waits)
         return state.rate_limits[request_class]
 
-    @property
-    def _patience(self) -> float:
-        return PATIENCE if self._has_answered else PATIENCE_AT_FIRST
+    def _patience_for(self, request: httpx.Request) -> float:
+        # A store that the registry leads to may be down though the registry is not.
+        return PATIENCE if request.url.netloc in self._answered else PATIENCE_AT_FIRST
 
 
 def _may_wait_on(probed: list[CircuitBreaker], slots: _Slots) -> bool:
