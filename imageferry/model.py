@@ -139,6 +139,12 @@ class Configuration:
                 settings = entry.model_dump(exclude_none=True) | settings
         return RegistrySettings(**settings)
 
+    @property
+    def insecure_hosts(self) -> frozenset[str]:
+        """The hosts, without a port, that entries of ``auth`` mark as insecure: token servers and stores too."""
+        hosts = (key.partition("/")[0] for key, access in self.access.items() if access.insecure)
+        return frozenset(host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host for host in hosts)
+
     def access_to(self, reference: Reference) -> RegistryAccess | None:
         """Return the entry of ``auth`` for a repository: the one with the longest key that contains it, or None."""
         for key in lookup_keys(reference.name):

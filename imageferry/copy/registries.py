@@ -103,7 +103,9 @@ class Registries:
     async def _client(self, registry: str, access: RegistryAccess | None) -> RegistryClient:
         key = (registry, access)
         if key not in self._clients:
-            client = RegistryClient(registry, access, self._limits.of(registry), self._waits)
+            client = RegistryClient(
+                registry, access, self._limits.of(registry), self._waits, self._configuration.insecure_hosts
+            )
             self._clients[key] = client
             await self._connections.enter_async_context(client)
         return self._clients[key]

@@ -61,6 +61,12 @@ class Unreachable(RegistryError):
     transient = True
 
 
+class UnknownHost(Unreachable):
+    """The name of a host does not resolve, and will not in a moment."""
+
+    transient = False
+
+
 class RegistryDown(Unreachable):
     """No answer for so long, to so many requests, that only a probe is sent now and then."""
 
@@ -72,7 +78,7 @@ class TooSlow(Unreachable):
 
 
 class TlsError(RegistryError):
-    """The TLS certificate does not verify, or the other side does not speak TLS."""
+    """TLS fails: a certificate is refused, at either side, or the other side does not speak TLS."""
 
 
 class Unauthorized(RegistryError):
@@ -140,6 +146,9 @@ def error_for(response: httpx.Response, action: str, host: str) -> RegistryError
         advice = f"the credentials for {host} are not sent there"
     elif kind is Unauthorized:
         advice = _advise_login(response, host)
+    elif status == 400 and b"SSL certificate" in _body(response):
+        # nginx: "No required SSL certificate was sent", "The SSL certificate error".
+        advice = "it wants a client certificate that it trusts: give client_cert and client_key in auth"
     elif kind is NotFound and response.request.method == "POST":
         # Harbor's projects, and repositories at ECR, are not made on push.
         advice = "its repository or project must be created there first"
@@ -222,6 +231,13 @@ def _other_reasons(document: Any) -> str:
 def _shorten(said: str) -> str:
     # A secret that is cut is no longer recognized as a whole.
     return redact(said)[:_QUOTED]
+
+
+def _body(response: httpx.Response) -> bytes:
+    try:
+        return response.content[:ERROR_BODY_LIMIT]
+    except httpx.ResponseNotRead:
+        return b""
 
 
 def _text(value: Any) -> str:

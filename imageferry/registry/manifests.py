@@ -62,9 +62,9 @@ class Manifests:
     async def head(self, target: str) -> Descriptor | None:
         """Return the descriptor of a tag or digest, asked for with HEAD; None if the registry does not have it.
 
-        A registry that returns no digest with HEAD, or refuses it, is asked with GET, and if that works with GET alone
-        from then on; so is one that answers 500, since only a body says whether it means an unknown repository. Raises
-        ``RegistryError``.
+        A registry that returns no usable digest with HEAD, or refuses it, is asked with GET, and if that works with GET
+        alone from then on; so is one that answers 500, since only a body says whether it means an unknown repository.
+        Raises ``RegistryError``.
         """
         repository, action = self._repository, self._action("look up", target)
         if repository.client.refuses_manifest_heads:
@@ -77,14 +77,14 @@ class Manifests:
         is_login = status == 401 and "www-authenticate" in answer.headers
         if is_login or status in TRANSIENT_STATUSES - {500} or (self._refuses_both and status in (400, 401, 403)):
             check_status(answer, action, repository.host, 200)
-        digest = answer.headers.get("docker-content-digest", "")
+        digest = _usable_digest(answer.headers.get("docker-content-digest", ""))
         if status != 200:
             return await self._describe_instead(target, status)
         if not digest:
             return await self._describe(target)
         length = answer.headers.get("content-length", "")
         size = int(length) if length.isdecimal() and length.isascii() else 0
-        return Descriptor(_media_type(answer.headers), _digest(digest, action), size)
+        return Descriptor(_media_type(answer.headers), digest, size)
 
     async def _describe(self, target: str) -> Descriptor | None:
         """Return what GET shows; None if the registry does not have it."""
@@ -194,19 +194,16 @@ def _media_type(headers: httpx.Headers) -> str:
     return media_type.partition(";")[0].strip()
 
 
-def _digest(text: str, action: str) -> str:
+def _usable_digest(header: str) -> str:
+    """Return the digest that a header gives, perhaps in quotes; empty if it is none, as if there were no header."""
     try:
-        return check_digest(text)
-    except InvalidReference as error:
-        raise InvalidResponse(action, str(error)) from None
+        return check_digest(header.strip('"'))
+    except InvalidReference:
+        return ""
 
 
 def _named_digest(headers: httpx.Headers) -> str | None:
     """Return the digest by which a registry names what was put: in its own header, else in the Location."""
     location = _LOCATION.search(unquote(headers.get("location", "")))
-    for text in (headers.get("docker-content-digest", ""), location[1] if location else ""):
-        try:
-            return check_digest(text)
-        except InvalidReference:
-            continue
-    return None
+    named = (headers.get("docker-content-digest", ""), location[1] if location else "")
+    return next((digest for digest in map(_usable_digest, named) if digest), None)

@@ -27,3 +27,5 @@ class RegistryRequest(NamedTuple):
     no_retry: bool = False
     # It may fail without harm, so that its failure says nothing of the registry.
     optional: bool = False
+    # A write of which a redirect to another host is followed: an upload session may be anywhere.
+    may_move: bool = False

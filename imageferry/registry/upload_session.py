@@ -90,7 +90,7 @@ class UploadSession:
 
     async def cancel(self) -> None:
         """Drop the session. If a registry refuses, it is left to time out there."""
-        request = RegistryRequest("DELETE", self.location, self.action, {}, no_retry=True)
+        request = RegistryRequest("DELETE", self.location, self.action, {}, no_retry=True, may_move=True)
         try:
             async with asyncio.timeout(CANCEL_LIMIT):
                 await self._repository.send(request)
@@ -105,7 +105,7 @@ class UploadSession:
     async def _send(
         self, method: str, url: httpx.URL, headers: dict[str, str], content: bytes | httpx.AsyncByteStream | None
     ) -> httpx.Response:
-        return await self._repository.send(RegistryRequest(method, url, self.action, headers, content))
+        return await self._repository.send(RegistryRequest(method, url, self.action, headers, content, may_move=True))
 
 
 async def start_session(repository: RepositoryClient, digest: str) -> UploadSession:
@@ -123,7 +123,7 @@ async def start_session(repository: RepositoryClient, digest: str) -> UploadSess
 
 async def _start(repository: RepositoryClient, digest: str) -> UploadSession:
     action = f"start the upload of blob {short_digest(digest)} to {repository.name}"
-    request = RegistryRequest("POST", repository.path("blobs/uploads/"), action, content=b"")
+    request = RegistryRequest("POST", repository.path("blobs/uploads/"), action, content=b"", may_move=True)
     answer = await repository.send(request)
     if answer.status_code == 404 and await repository.create():
         answer = await repository.send(request)
@@ -141,7 +141,7 @@ async def mount_blob(repository: RepositoryClient, digest: str, source: str) -> 
     if dialect.mounts:
         action = f"mount blob {short_digest(digest)} from {source} to {repository.name}"
         url = httpx.URL(repository.path("blobs/uploads/"), params={"mount": digest, "from": source})
-        request = RegistryRequest("POST", url, action, content=b"", no_retry=True, optional=True)
+        request = RegistryRequest("POST", url, action, content=b"", no_retry=True, optional=True, may_move=True)
         answer = await _ask_for_mount(repository, request, source)
         if answer is not None and answer.status_code == 201:
             return None
@@ -166,6 +166,10 @@ async def _ask_for_mount(repository: RepositoryClient, request: RegistryRequest,
         except Unreachable as error:
             # Perhaps but an idle connection that the registry has closed.
             logger.debug("%s", error)
+        except InvalidResponse as error:
+            # What it leads to will be no better for the next one.
+            logger.debug("%s", error)
+            break
         except ImageferryError as error:
             # No token for both, as it may be of these two.
             logger.debug("%s", error)

@@ -84,12 +84,25 @@ async def test_other_bytes_than_the_digest_names_are_refused(fake_source: FakeRe
             await repository.manifests.get(digest)
 
 
-async def test_a_digest_header_that_is_none_is_told(fake_source: FakeRegistry) -> None:
-    fake_source.image("a/app", "v1")
-    fake_source.rules.append(Fault("manifest-head", actions.wrong_digest("md5:abc")))
+@pytest.mark.parametrize("header", ["md5:abc", "sha256:../../x", "md5:" + "a" * 32, "sha256:" + "A" * 64])
+async def test_a_digest_header_that_is_none_counts_as_not_given(fake_source: FakeRegistry, header: str) -> None:
+    digest = fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-head", actions.wrong_digest(header)))
     async with opened(fake_source.host) as repository:
-        with pytest.raises(InvalidResponse, match="md5:abc"):
-            await repository.manifests.head("v1")
+        found = await repository.manifests.head("v1")
+    assert found is not None
+    assert found.digest == digest
+    assert fake_source.count("manifest-get") == 1
+
+
+async def test_a_digest_header_in_quotes_is_read(fake_source: FakeRegistry) -> None:
+    digest = fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault("manifest-head", actions.wrong_digest(f'"{digest}"')))
+    async with opened(fake_source.host) as repository:
+        found = await repository.manifests.head("v1")
+    assert found is not None
+    assert found.digest == digest
+    assert fake_source.count("manifest-get") == 0
 
 
 async def test_every_type_is_accepted_by_name(fake_source: FakeRegistry) -> None:
@@ -417,3 +430,33 @@ async def test_what_is_put_as_it_is_costs_one_request(fake_destination: FakeRegi
         for target in ("v1", MADE.digest):
             assert await repository.manifests.put(target, MADE) == StoredManifest(MADE.digest, MADE.digest)
     assert fake_destination.counts() == {"ping": 1, "manifest-put": 2}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_put_is_carried_to_no_other_host(fake_destination: FakeRegistry, status: int) -> None:
+    manifest = Manifest.of(image_manifest([b"layer"]).data, OCI_MANIFEST)
+    with FakeRegistry(address="127.0.0.2") as elsewhere:
+        fake_destination.rules.append(Fault("manifest-put", actions.redirect(elsewhere.url, status)))
+        async with opened(fake_destination.host, writable=True) as repository:
+            with pytest.raises(InvalidResponse, match=rf"put manifest .*redirect to {elsewhere.url}/v2/"):
+                await repository.manifests.put("v1", manifest)
+        assert len(elsewhere.log) == 0
+
+
+@pytest.mark.parametrize("status", [302, 303])
+async def test_a_put_does_not_become_a_get(fake_destination: FakeRegistry, status: int) -> None:
+    manifest = Manifest.of(image_manifest([b"layer"]).data, OCI_MANIFEST)
+    page = f"{fake_destination.url}/v2/"
+    fake_destination.rules.append(Fault("manifest-put", actions.redirect(lambda call: page, status)))
+    async with opened(fake_destination.host, writable=True) as repository:
+        with pytest.raises(InvalidResponse, match="answers with a redirect"):
+            await repository.manifests.put("v1", manifest)
+
+
+async def test_a_put_goes_on_at_its_own_host(fake_destination: FakeRegistry) -> None:
+    manifest = Manifest.of(b'{"schemaVersion": 2}', "application/vnd.example+json")
+    fake_destination.rules.append(Fault("manifest-put", actions.redirect(fake_destination.url, 307), times=1))
+    async with opened(fake_destination.host, writable=True) as repository:
+        await repository.manifests.put("v1", manifest)
+    assert fake_destination.count("manifest-put") == 2
+    assert fake_destination.digest("a/app", "v1") == manifest.digest

@@ -19,7 +19,14 @@ from imageferry.registry.http.extensions import SCOPES
 from imageferry.registry.http.internal_hosts import is_internal
 from imageferry.registry.http.location import origin_of
 from imageferry.registry.http.scopes import widen
-from imageferry.registry.http.tokens import Service, own_service, read_token, service_elsewhere, token_request
+from imageferry.registry.http.tokens import (
+    Service,
+    own_service,
+    read_token,
+    service_elsewhere,
+    token_request,
+    token_server,
+)
 from imageferry.registry.redaction import Secrets, redact
 from imageferry.text import shorten_repr
 
@@ -41,13 +48,21 @@ class RegistryAuth(httpx.Auth):
     """Answers the challenges of one registry, and sends its credentials to no other host.
 
     A request states what it needs as ``extensions={SCOPES: ("repository:a/b:pull", …)}``; a token is asked for once
-    for each set of scopes, however many requests wait for it. ``may_be_plain``: tokens may come by plain HTTP.
-    ``registry`` is its host, with its port as it is asked; empty: as in ``set_origin``. ``secrets`` are redacted until
-    they are closed.
+    for each set of scopes, however many requests wait for it. ``may_be_plain``: tokens may come by plain HTTP from the
+    registry's own host; from ``plain_hosts`` they always may. ``registry`` is its host, with its port as it is asked;
+    empty: as in ``set_origin``. ``secrets`` are redacted until they are closed.
     """
 
-    def __init__(self, access: RegistryAccess | None, *, may_be_plain: bool, registry: str = "") -> None:
+    def __init__(
+        self,
+        access: RegistryAccess | None,
+        *,
+        may_be_plain: bool,
+        plain_hosts: frozenset[str] = frozenset(),
+        registry: str = "",
+    ) -> None:
         self._may_be_plain = may_be_plain
+        self._plain_hosts = plain_hosts
         self._registry = registry
         self._origin: httpx.URL | None = None
         self._bearer: Challenge | None = None
@@ -191,7 +206,9 @@ class RegistryAuth(httpx.Auth):
         challenge = _bearer_of(parse_challenges(refused.headers.get_list("www-authenticate")))
         if challenge is None or not is_replayable(request):
             return
-        service = service_elsewhere(request.url, self._registry, may_be_plain=self._may_be_plain)
+        own = request.url.scheme == "http" or self._may_be_plain
+        plain = self._plain_hosts | ({request.url.host} if own else set())
+        service = service_elsewhere(request.url, self._registry, plain)
         scopes = widen((), challenge.parameters.get("scope", ""))
         key = (origin_of(request.url), *scopes)
 
@@ -235,17 +252,18 @@ class RegistryAuth(httpx.Auth):
     def _ask_own(self, scopes: _Key) -> tuple[Service, httpx.Request]:
         """Return the request for a token of the registry's own, with the credentials for it."""
         assert self._bearer is not None
-        service = own_service(self._registry, self._password, self._identity, may_be_plain=self._may_be_plain)
+        plain = self._plain_hosts | ({self._origin.host} if self._origin and self._may_be_plain else set())
+        service = own_service(self._registry, self._password, self._identity, plain)
         return service, self._checked(service, self._bearer, scopes)
 
     def _checked(self, service: Service, challenge: Challenge, scopes: _Key) -> httpx.Request:
         assert self._origin is not None
-        request = token_request(service, challenge, scopes)
-        if is_internal(request.url.host, self._origin.host):
+        server = token_server(service, challenge)
+        if is_internal(server.host, self._origin.host):
             quoted = shorten_repr(redact(challenge.parameters["realm"]))
             reason = f"its token server {quoted} is an address inside this machine's network"
             raise InvalidResponse(service.action, reason)
-        return request
+        return token_request(service, server, challenge, scopes)
 
 
 def _bearer_of(challenges: list[Challenge]) -> Challenge | None:

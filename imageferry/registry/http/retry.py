@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 from typing import Any
 
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result
 from tenacity.retry import retry_base
 
-from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES, causes
+from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES
 from imageferry.registry.http.body import PacedUploadBody, is_replayable, pace_download, read_bounded
 from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY
 from imageferry.registry.http.location import read_location, resolve
@@ -19,7 +18,7 @@ from imageferry.registry.http.patience import AnswerDeadline
 from imageferry.registry.limits.limiter import RequestLimiter
 from imageferry.registry.limits.quota import retry_after
 from imageferry.registry.redaction import redact
-from imageferry.registry.transport_errors import SlowAnswer
+from imageferry.registry.transport_errors import SlowAnswer, is_permanent
 from imageferry.text import escape_control
 
 logger = logging.getLogger(__name__)
@@ -125,10 +124,7 @@ def _size_of(request: httpx.Request) -> int:
 
 
 def _may_reconnect(error: BaseException) -> bool:
-    # Another try makes no certificate valid, no TLS of plain HTTP, and no address of what is none.
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return False
-    return isinstance(error, httpx.TransportError) and not any(isinstance(c, ssl.SSLError) for c in causes(error))
+    return isinstance(error, httpx.TransportError) and not is_permanent(error)
 
 
 def _is_transient(response: httpx.Response) -> bool:

@@ -6,6 +6,7 @@ Follows the token authentication of the distribution project, and its OAuth2 for
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -32,12 +33,12 @@ class Service(NamedTuple):
     """Whom a token is for: ``host``, with its port as it was asked, and how one logs in there.
 
     ``authorization`` is the header for the token server, ``identity_token`` goes there instead; both are empty for
-    nobody. ``advice`` is for one who is refused. ``may_be_plain``: tokens may come by plain HTTP.
+    nobody. ``advice`` is for one who is refused. Tokens may come by plain HTTP from ``plain_hosts`` (without a port).
     """
 
     host: str
     advice: str
-    may_be_plain: bool = False
+    plain_hosts: Set[str] = frozenset()
     authorization: str = ""
     identity_token: str = ""
 
@@ -47,12 +48,16 @@ class Service(NamedTuple):
         return f"log in to {self.host}"
 
 
-def token_request(service: Service, challenge: Challenge, scopes: tuple[str, ...]) -> httpx.Request:
-    """Return the request for a token: GET with Basic or nothing, POST with an identity token.
+def token_request(service: Service, realm: httpx.URL, challenge: Challenge, scopes: tuple[str, ...]) -> httpx.Request:
+    """Return the request for a token to a token server: GET with Basic or nothing, POST with an identity token.
 
-    Raises ``InvalidResponse`` if the challenge names no token server, or one that must not have credentials.
+    Raises ``InvalidResponse`` if that must not have credentials.
     """
-    realm, name = _realm(service, challenge), challenge.parameters.get("service", "")
+    if realm.scheme == "http" and realm.host not in service.plain_hosts:
+        quoted = f"its token server {shorten_repr(redact(challenge.parameters['realm']))}"
+        advice = "set insecure: true for it in auth if its network is your own"
+        raise InvalidResponse(service.action, f"{quoted} would get the password without TLS", advice=advice)
+    name = challenge.parameters.get("service", "")
     wanted = [("service", name)] if name else []
     if service.identity_token:
         form = {
@@ -71,7 +76,8 @@ def token_request(service: Service, challenge: Challenge, scopes: tuple[str, ...
     return httpx.Request("GET", url, headers=headers, extensions=_EXTENSIONS)
 
 
-def _realm(service: Service, challenge: Challenge) -> httpx.URL:
+def token_server(service: Service, challenge: Challenge) -> httpx.URL:
+    """Return the address of the token server that a challenge names. Raises ``InvalidResponse`` if it is none."""
     text = challenge.parameters["realm"]
     quoted = f"its token server {shorten_repr(redact(text))}"
     try:
@@ -79,13 +85,9 @@ def _realm(service: Service, challenge: Challenge) -> httpx.URL:
         realm = httpx.URL(text).copy_with(userinfo=b"")
         if realm.scheme not in ("https", "http") or not realm.host:
             raise InvalidResponse(service.action, f"{quoted} is not an http or https address")
-        realm = resolve(realm, text).copy_with(userinfo=b"")
+        return resolve(realm, text).copy_with(userinfo=b"")
     except (httpx.InvalidURL, UnicodeError):
         raise InvalidResponse(service.action, f"{quoted} is not an address") from None
-    if realm.scheme == "http" and not service.may_be_plain:
-        advice = "set insecure: true for it in auth if its network is your own"
-        raise InvalidResponse(service.action, f"{quoted} would get the password without TLS", advice=advice)
-    return realm
 
 
 def read_token(response: httpx.Response, service: Service) -> tuple[str, float]:
@@ -116,13 +118,13 @@ def read_token(response: httpx.Response, service: Service) -> tuple[str, float]:
     return value, lifetime - min(30.0, lifetime / 4)
 
 
-def own_service(host: str, authorization: str, identity_token: str, *, may_be_plain: bool) -> Service:
+def own_service(host: str, authorization: str, identity_token: str, plain_hosts: Set[str]) -> Service:
     """Return the registry itself as what a token is for, with the credentials for it, if there are any."""
     advice = "check its username and password" if authorization or identity_token else no_credentials(host)
-    return Service(host, advice, may_be_plain, authorization, identity_token)
+    return Service(host, advice, plain_hosts, authorization, identity_token)
 
 
-def service_elsewhere(url: httpx.URL, registry: str, *, may_be_plain: bool) -> Service:
+def service_elsewhere(url: httpx.URL, registry: str, plain_hosts: Set[str]) -> Service:
     """Return a host to which the registry leads, such as its store of blobs: it gets no credentials."""
     advice = f"{registry} leads there, and the credentials for it are not sent there"
-    return Service(url.netloc.decode(), advice, may_be_plain or url.scheme == "http")
+    return Service(url.netloc.decode(), advice, plain_hosts)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -34,7 +33,7 @@ from imageferry.registry.limits.rate_limit_hold import LONGEST_WAIT, RateLimitHo
 from imageferry.registry.limits.registry_limits import RegistryLimits
 from imageferry.registry.limits.request_class import OPTIONAL, RequestClass, class_of
 from imageferry.registry.limits.witness import Witnesses
-from imageferry.registry.transport_errors import describe_error
+from imageferry.registry.transport_errors import describe_error, is_permanent, is_unknown_host
 from imageferry.report.waits import Waits
 
 _UNBOUNDED = contextlib.nullcontext()
@@ -85,7 +84,7 @@ class RequestLimiter:
         self._waits = waits or Waits()
         self._hosts: dict[bytes, _HostState] = {}
         self._witnesses = Witnesses()
-        self._has_answered = False
+        self._answered: set[bytes] = set()
 
     @property
     def is_clear(self) -> bool:
@@ -171,7 +170,7 @@ class RequestLimiter:
         goes = question is None or outage.is_fresh(address)
         outage.note_probe(address)
         if why:
-            outage.record_failure(why, self._patience)
+            outage.record_failure(why, self._patience_for(request))
         return goes
 
     @staticmethod
@@ -189,13 +188,16 @@ class RequestLimiter:
         try:
             response = await exchange(request)
         except httpx.TransportError as error:
-            if not any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
-                self._record_failure(request, describe_error(error), reached=_was_reached(error))
+            unknown = is_unknown_host(error)
+            if unknown or not is_permanent(error):
+                # A name that is unknown is not waited for.
+                patience = 0.0 if unknown else self._patience_for(request)
+                self._record_failure(request, self._why(request, error), patience, reached=_was_reached(error))
             elif (state := self._hosts.get(request.url.netloc)) is not None:
-                # A host that does not speak TLS, or shows an invalid certificate, is there.
+                # A host that speaks no TLS or no HTTP, or whose certificate is refused, is there.
                 state.outage.record_answer()
             raise
-        self._has_answered = True
+        self._answered.add(request.url.netloc)
         self._witnesses.note(request, response)
         if request.method != "HEAD" or self._hosts or response.status_code in TRANSIENT_STATUSES:
             try:
@@ -210,7 +212,7 @@ class RequestLimiter:
         request_class, host, status = class_of(request), request.url.netloc, response.status_code
         if is_failure(request, response) and self._is_of_its_own(request):
             # It says nothing of the host, nor of its limits.
-            self._record_failure(request, f"it answers {status}")
+            self._record_failure(request, f"it answers {status}", self._patience_for(request))
             return
         if status == 429 or (status == 503 and "retry-after" in response.headers):
             state = self._state_of(request)
@@ -218,7 +220,7 @@ class RequestLimiter:
             self._hold_of(state, request_class).record_refusal(retry_after(response.headers), sent_at)
             return
         if is_failure(request, response):
-            self._record_failure(request, f"it answers {status}")
+            self._record_failure(request, f"it answers {status}", self._patience_for(request))
             return
         quota = read_quota(response.headers) if request_class != RequestClass.HEAD else None
         if host not in self._hosts and (quota is None or not quota.interval):
@@ -243,10 +245,10 @@ class RequestLimiter:
         is_broken = state is not None and state.outage.is_broken(address_of(request))
         return is_broken or bool(request.extensions.get(OPTIONAL))
 
-    def _record_failure(self, request: httpx.Request, why: str, *, reached: bool = True) -> None:
+    def _record_failure(self, request: httpx.Request, why: str, patience: float, *, reached: bool = True) -> None:
         if not request.extensions.get(OPTIONAL):
             outage = self._state_of(request).outage
-            outage.record_failure(why, self._patience, address_of(request), reached=reached)
+            outage.record_failure(why, patience, address_of(request), reached=reached)
 
     def _keep_to(self, quota: Quota, request_class: RequestClass, state: _HostState) -> None:
         pacing = state.pacings.pop(request_class, None)
@@ -260,6 +262,12 @@ class RequestLimiter:
             # It says itself when the next request will be taken: to ask before would be a refusal.
             self._hold_of(state, request_class).trip(quota.seconds)
 
+    def _why(self, request: httpx.Request, error: httpx.TransportError) -> str:
+        """Return why a host does not answer; one that the registry leads to is named."""
+        words = describe_error(error)
+        own = not self._host or request.url.host == self._host
+        return words if own else f"{request.url.netloc.decode()}, where it leads, does not answer: {words}"
+
     def _state_of(self, request: httpx.Request) -> _HostState:
         host = request.url.netloc
         if host not in self._hosts:
@@ -271,9 +279,9 @@ class RequestLimiter:
             state.rate_limits[request_class] = RateLimitHold(self._registry, self._waits)
         return state.rate_limits[request_class]
 
-    @property
-    def _patience(self) -> float:
-        return PATIENCE if self._has_answered else PATIENCE_AT_FIRST
+    def _patience_for(self, request: httpx.Request) -> float:
+        # A store that the registry leads to may be down though the registry is not.
+        return PATIENCE if request.url.netloc in self._answered else PATIENCE_AT_FIRST
 
 
 def _may_wait_on(request: httpx.Request, probed: list[CircuitBreaker], slots: _Slots) -> bool:
