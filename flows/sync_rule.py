@@ -7,13 +7,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.parameters import AtLeastOne, ConfigName, ImageText, NotNegative, PlatformText, SourceText
+from flows.parameters import AtLeastOne, ConfigName, DestinationText, ImageText, NotNegative, PlatformText, SourceText
 from imageferry.concurrency import for_each
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
 from imageferry.copy.runner import IMAGES_AT_ONCE
 from imageferry.report.by_rule import stats_by_rule
 from imageferry.text import format_count
-from orchestration.artifacts.failures import log_failures
+from orchestration.artifacts.failures import log_failures, log_notes
 from orchestration.artifacts.run_tags import tag_flow_run
 from orchestration.open_run import RunRequest, is_root_run, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
@@ -39,6 +39,7 @@ async def sync_rule(
     platforms: list[PlatformText] | None = None,
     *,
     images: list[ImageText] | None = None,
+    withheld: list[DestinationText] | None = None,
     proc: AtLeastOne = DEFAULT_PROC,
     retries: NotNegative = DEFAULT_RETRIES,
 ) -> State[None]:
@@ -51,11 +52,19 @@ async def sync_rule(
         force: Put manifests even where the destination has them.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
         images: Copy only these tags (digests where there is no tag) of those that the rule selects; none means all.
+        withheld: Leave these names at destinations alone: another rule writes them.
         proc: Blobs in flight at once.
         retries: More attempts for a failed tag or blob.
     """
     request = RunRequest(
-        config=config, force=force, platforms=platforms, proc=proc, retries=retries, rule=rule, images=images
+        config=config,
+        force=force,
+        platforms=platforms,
+        proc=proc,
+        retries=retries,
+        rule=rule,
+        images=images,
+        withheld=withheld,
     )
     offered = take_offered_run()
     by_itself = offered is None
@@ -69,6 +78,7 @@ async def sync_rule(
         failed = sum(each.failed for each in figures if each.rule == rule)
         if by_itself:
             log_failures(run)
+            log_notes(run)
         if is_root_run():
             await report_run(run)
         elif by_itself:

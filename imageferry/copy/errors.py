@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from imageferry.errors import ImageferryError
 
@@ -25,3 +25,18 @@ class BlobFailed(ImageferryError):
 
 class Interrupted(ImageferryError):
     """The run was stopped before the work was done."""
+
+
+class TooManyMatches(ImageferryError):
+    """A rule gives one name to what its expression matches, and that is more than one tag."""
+
+    def __init__(self, rule: str, tags: Sequence[str]) -> None:
+        named = ", ".join(tags[:3]) + (", …" if len(tags) > 3 else "")
+        super().__init__(
+            f"{rule} matches {len(tags):,} tags ({named}), and they would end under one name: "
+            "let the expression match one, or leave the destination's tag out"
+        )
+
+
+class TagCollision(ImageferryError):
+    """Several rules would write different images to one tag."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from imageferry.copy.batches import Batch
@@ -19,6 +19,8 @@ class Results:
 
     def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
+        # Called with each job whose outcome is known at every destination.
+        self.on_finished: Callable[[CopyJob], None] = _ignore
 
     def add_planned(self, images: int) -> None:
         """Count images at their destinations that the plan has found."""
@@ -32,6 +34,12 @@ class Results:
         """Record the outcome of a job at one destination."""
         job.finished.add(destination)
         self._outcomes.add(outcome)
+        if job.is_finished:
+            self.on_finished(job)
+
+    def note(self, text: str) -> None:
+        """Record what the user should know and what is no image's outcome."""
+        self._outcomes.note(text)
 
     def give_up(self, job: CopyJob, error: BaseException) -> None:
         """Record every destination of the job that is not finished as failed.
@@ -43,6 +51,7 @@ class Results:
             if destination not in job.finished:
                 job.finished.add(destination)
                 self.fail(job.name, str(destination), job.platforms, failures.get(str(destination), error))
+        self.on_finished(job)
 
     def fail(self, source: str, destination: str, platforms: PlatformFilter, error: BaseException) -> None:
         """Record an image that failed, with the error's message."""
@@ -68,3 +77,7 @@ class Results:
                 elif again and image.outcome is Outcome.UP_TO_DATE:
                     image = replace(image, outcome=Outcome.COPIED)
                 self.finish(job, destination, image)
+
+
+def _ignore(job: CopyJob) -> None:
+    """Do nothing with a job that is finished."""

@@ -91,6 +91,8 @@ class Report(BaseModel):
     status: Status
     totals: Totals
     images: list[ImageOutcome]
+    # What is no image's outcome, such as a rule that selects no tag.
+    notes: list[str] = Field(default_factory=list)
     # For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
     retry_platforms: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
 
@@ -127,8 +129,10 @@ class Outcomes:
     retry_platforms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     # Blobs that are being sent, by digest: bytes sent, and bytes in all.
     active_blobs: dict[str, tuple[int, int]] = field(default_factory=dict)
-    # Called with each outcome as it is known.
+    notes: list[str] = field(default_factory=list)
+    # Called with each outcome as it is known, and with each note.
     listeners: list[Callable[[ImageOutcome], None]] = field(default_factory=list)
+    note_listeners: list[Callable[[str], None]] = field(default_factory=list)
     # The registries for which the run is waiting.
     waits: Waits = field(default_factory=Waits)
     _start: float = field(default_factory=time.monotonic)
@@ -139,6 +143,12 @@ class Outcomes:
         self.totals.count(image.outcome)
         for listener in self.listeners:
             listener(image)
+
+    def note(self, text: str) -> None:
+        """Add what the user should know and what is no image's outcome, and call the listeners."""
+        self.notes.append(text)
+        for listener in self.note_listeners:
+            listener(text)
 
     @property
     def seconds(self) -> float:
@@ -159,5 +169,6 @@ class Outcomes:
             status=status or (Status.FAILED if self.totals.failed else Status.COMPLETED),
             totals=self.totals,
             images=self.images,
+            notes=self.notes,
             retry_platforms=self.retry_platforms,
         )
