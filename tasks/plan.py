@@ -11,7 +11,7 @@ from prefect.states import Failed
 
 from imageferry.copy.engine import Engine
 from imageferry.text import escape_control, format_count
-from orchestration.artifacts.failures import log_failures, log_notes
+from orchestration.artifacts.failures import log_failures
 from orchestration.retries import TASK_OPTIONS
 from orchestration.run_context import RunContext, run_context
 from orchestration.step import run_tracked
@@ -34,7 +34,6 @@ async def plan_rules(rules: list[str]) -> dict[str, int] | State[Any]:
         run.failed_in.setdefault(failed, str(task_run.id))
     # The plan may have begun before there was a flow run that its lines belong to.
     log_failures(run)
-    log_notes(run)
     return Failed(message=describe_failures(run.engine)) if run.engine.plan_failures else found
 
 

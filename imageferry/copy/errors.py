@@ -27,6 +27,17 @@ class Interrupted(ImageferryError):
     """The run was stopped before the work was done."""
 
 
+class UnexpectedError(ImageferryError):
+    """An exception that no part of the program expects: it costs the image that it came from, and nothing else."""
+
+
+def as_expected(error: Exception) -> ImageferryError:
+    """Return the error as one that can be reported: itself, or its class and its message."""
+    if isinstance(error, ImageferryError):
+        return error
+    return UnexpectedError(f"unexpected {type(error).__name__}: {error}")
+
+
 class TooManyMatches(ImageferryError):
     """A rule gives one name to what its expression matches, and that is more than one tag."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from imageferry.concurrency import for_each
 from imageferry.copy import manifest_contents
 from imageferry.copy.blobs import BlobDistributor
-from imageferry.copy.errors import DeliveryError
+from imageferry.copy.errors import DeliveryError, as_expected
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.manifest_contents import MANIFEST_TYPES, blobs, children, descriptor, foreign_layers, read_child
@@ -59,7 +59,8 @@ class ImageCopier:
             source = await self.registries.source(job.source)
             root = await source.manifests.get(job.source.target)
             image = await filter_platforms(root, source, job.platforms)
-        except ImageferryError as error:
+        except Exception as caught:
+            error = as_expected(caught)
             failures = {str(destination): error for destination in remaining}
             raise DeliveryError(f"image {job.source}", failures) from None
         if image.root is None:
@@ -110,7 +111,7 @@ class _ImageCopy:
         for destination in destinations:
             try:
                 self._repositories[str(destination)] = await self._copier.registries.destination(destination)
-            except ImageferryError as error:
+            except Exception as error:
                 self._fail([str(destination)], error)
 
     def active(self, keys: Iterable[str] | None = None) -> list[str]:
@@ -130,7 +131,7 @@ class _ImageCopy:
                 await for_each(
                     foreign_layers(manifest), CONTENTS_AT_ONCE, lambda layer: self._copy_foreign_layer(layer, keys)
                 )
-        except ImageferryError as error:
+        except Exception as error:
             # What cannot be read fails every destination that needs it.
             self._fail(keys, error)
 
@@ -188,8 +189,8 @@ class _ImageCopy:
             return False
         try:
             found = await repository.manifests.head(digest) is not None
-        except ImageferryError as error:
-            if error.transient:
+        except Exception as error:
+            if as_expected(error).transient:
                 self._fail([key], error)
             return False
         if found:
@@ -200,12 +201,13 @@ class _ImageCopy:
         repository = self._repositories[key]
         try:
             await repository.manifests.put(target, manifest)
-        except ImageferryError as error:
+        except Exception as error:
             self._fail([key], error)
         else:
             self._known.add_manifest(repository, manifest.digest)
             self.sent[key] += len(manifest.body)
 
-    def _fail(self, keys: Iterable[str], error: ImageferryError) -> None:
+    def _fail(self, keys: Iterable[str], error: Exception) -> None:
+        """Record the first error of each destination. Whatever it is, it costs these destinations alone."""
         for key in keys:
-            self.failures.setdefault(key, error)
+            self.failures.setdefault(key, as_expected(error))

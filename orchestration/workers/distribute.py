@@ -81,7 +81,7 @@ async def copy_on_workers(run: RunContext, rules: list[str], request: RunRequest
 
     async def batches() -> AsyncIterator[Batch]:
         async for rule, jobs in run.planned(rules):
-            for batch in split_into_batches({rule.name: jobs}, settings().images_per_run):
+            for batch in split_into_batches({rule.name: jobs} if jobs else {}, settings().images_per_run):
                 yield batch
 
     parameters: dict[str, Any] = {
