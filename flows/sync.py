@@ -22,7 +22,7 @@ from flows.sync_rule import sync_rule
 from imageferry.concurrency import for_each_arriving, until_stopped
 from imageferry.copy.runner import RULES_COPIED_AT_ONCE
 from imageferry.model import Configuration, Rule
-from orchestration.artifacts.failures import log_failures, log_notes
+from orchestration.artifacts.failures import log_end
 from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
 from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
@@ -125,8 +125,7 @@ def select_rules(configuration: Configuration, only: list[str] | None) -> list[s
 
 
 async def _end(run: RunContext, *, stopped: bool) -> State[None]:
-    log_failures(run)
-    log_notes(run)
+    log_end(run)
     await report_run(run)
     report = run.engine.outcomes.report()
     if stopped:

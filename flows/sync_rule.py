@@ -13,7 +13,7 @@ from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
 from imageferry.copy.runner import IMAGES_AT_ONCE
 from imageferry.report.by_rule import stats_by_rule
 from imageferry.text import format_count
-from orchestration.artifacts.failures import log_failures, log_notes
+from orchestration.artifacts.failures import log_end
 from orchestration.artifacts.run_tags import tag_flow_run
 from orchestration.open_run import RunRequest, is_root_run, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
@@ -74,15 +74,18 @@ async def sync_rule(
         copying = _copy_in_turn(run, rule) if by_itself else _copy_all(run, rule)
         with run.timed(rule):
             stopped = await run_until_stopped(run, [rule], copying)
-        figures = stats_by_rule(run.engine.outcomes.failures, run.engine.configuration.rules)
-        failed = sum(each.failed for each in figures if each.rule == rule)
         if by_itself:
-            log_failures(run)
-            log_notes(run)
+            log_end(run)
         if is_root_run():
             await report_run(run)
         elif by_itself:
             await report_outcomes(run)
+    return _end(run, rule, stopped=stopped)
+
+
+def _end(run: RunContext, rule: str, *, stopped: bool) -> State[None]:
+    figures = stats_by_rule(run.engine.outcomes.failures, run.engine.configuration.rules)
+    failed = sum(each.failed for each in figures if each.rule == rule)
     message = f"{format_count(len(run.work.get(rule, {})), 'image')} to copy, {failed:,} failed"
     if stopped:
         return Cancelled(message=f"stopped; {message}")

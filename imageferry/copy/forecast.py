@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from imageferry.copy.platforms import filter_platforms
+from imageferry.copy.registries import Registries
 from imageferry.model import Rule
 from imageferry.reference import Reference
+from imageferry.registry import Manifest
 from imageferry.selection import PlatformFilter
 
 
@@ -46,3 +49,18 @@ class Forecasts:
     def tags(self, repository: Reference) -> list[str]:
         """Return the tags that would be written into a repository."""
         return [name for name in self._images.get(repository.name, ()) if ":" not in name]
+
+
+async def read_forecast(forecast: Forecast, registries: Registries, platforms: PlatformFilter) -> str | None:
+    """Return the digest under which an image would be copied on; None where the filter leaves nothing of it.
+
+    Its content is read where it is, if the filter needs it. Raises ``ImageferryError``.
+    """
+    if not platforms:
+        return forecast.digest
+    repository = await registries.source(forecast.origin)
+    root: Manifest | None = await repository.manifests.get(forecast.origin.target)
+    for wanted in (*forecast.platforms, platforms):
+        if root is not None:
+            root = (await filter_platforms(root, repository, wanted)).root
+    return root.digest if root else None

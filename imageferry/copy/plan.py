@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from imageferry.concurrency import for_each, until_stopped
 from imageferry.copy.collisions import Collisions
 from imageferry.copy.errors import Interrupted
-from imageferry.copy.forecast import Forecast, Forecasts
+from imageferry.copy.forecast import Forecasts, read_forecast
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.listing import Listing, reference_at
@@ -19,7 +19,7 @@ from imageferry.copy.results import Results
 from imageferry.copy.upstream import Upstream
 from imageferry.model import Configuration, Destination, Rule
 from imageferry.reference import Reference
-from imageferry.registry import Descriptor, Manifest
+from imageferry.registry import Descriptor
 from imageferry.registry.errors import LoginFailed, NotFound, RegistryError
 from imageferry.registry.manifest import INDEX_TYPES
 from imageferry.registry.tags import PAGE
@@ -313,7 +313,7 @@ class _RulePlanning:
     async def _find_wanted_digest(self, source: Reference) -> str | None:
         """Return the digest that a destination should have; None where only reading the image will show it."""
         if (forecast := self._forecasts.find(source)) is not None:
-            return await self._read_forecast(forecast)
+            return await read_forecast(forecast, self._registries, self._platforms)
         if source.digest and not self._platforms:
             return source.digest
         root = await self._registries.head(source)
@@ -357,17 +357,6 @@ class _RulePlanning:
             return
         self._tags[destination.name] = frozenset(tags)
 
-    async def _read_forecast(self, forecast: Forecast) -> str | None:
-        """Return the digest under which an image would be copied on; None where the filter leaves nothing of it."""
-        if not self._platforms:
-            return forecast.digest
-        repository = await self._registries.source(forecast.origin)
-        root: Manifest | None = await repository.manifests.get(forecast.origin.target)
-        for wanted in (*forecast.platforms, self._platforms):
-            if root is not None:
-                root = (await filter_platforms(root, repository, wanted)).root
-        return root.digest if root else None
-
     async def _report_dry_run(self, source: Reference, destinations: list[Reference]) -> None:
         """Record what would be done with an image."""
         try:
@@ -386,7 +375,7 @@ class _RulePlanning:
     async def _foresee(self, source: Reference) -> tuple[str, bool]:
         """Return the digest that an image would have at its destinations, and whether the filter leaves nothing."""
         if (forecast := self._forecasts.find(source)) is not None:
-            digest = await self._read_forecast(forecast)
+            digest = await read_forecast(forecast, self._registries, self._platforms)
             return digest or forecast.digest, digest is None
         repository = await self._registries.source(source)
         root = await repository.manifests.get(source.target) if self._platforms else None

@@ -20,6 +20,12 @@ def log_notes(run: RunContext) -> None:
         logger.info("%s", escape_control(note))
 
 
+def log_end(run: RunContext) -> None:
+    """Log, in the flow run of this context, the failures and notes that have not been logged before."""
+    log_failures(run)
+    log_notes(run)
+
+
 def log_failures(run: RunContext) -> None:
     """Log, in the run of this context, each failure that has not been logged before."""
     failures = run.engine.outcomes.failures
