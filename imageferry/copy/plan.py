@@ -245,6 +245,8 @@ class _RulePlanning:
             writes = await collisions.is_writer(self._rule, destination, source, target)
         except Exception as error:
             self._fail(source, [target], error)
+            # A rule for each of the two images would be a collision in the file of rules to run again.
+            self._results.retry_as((str(source), str(target)), self._rule, destination)
             return False
         if not writes:
             self._results.add_planned(-1)

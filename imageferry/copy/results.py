@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from imageferry.copy.batches import Batch
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.job import CopyJob
 from imageferry.errors import ImageferryError
+from imageferry.model import Destination, Rule
 from imageferry.reference import Reference
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
 from imageferry.selection import PlatformFilter
@@ -58,6 +60,14 @@ class Results:
         self._outcomes.retry_platforms[source, destination] = [str(platform) for platform in platforms.platforms]
         message = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
         self._outcomes.add(ImageOutcome(source=source, destination=destination, outcome=Outcome.FAILED, error=message))
+
+    def retry_as(self, image: tuple[str, str], rule: Rule, destination: Destination) -> None:
+        """Have a failed image run again as a part of its rule: a rule for it alone would not be taken."""
+        source = re.sub(r" \(\d+\)$", "", rule.name)
+        written = dict(zip(rule.destinations, rule.written, strict=False)).get(destination, str(destination.repository))
+        self._outcomes.retry_as[image] = (source, written)
+        # The filter is the rule's own, whatever holds for the whole run.
+        self._outcomes.retry_platforms[source, written] = [str(platform) for platform in rule.platforms.platforms]
 
     def merge(self, batch: Batch, images: Iterable[ImageOutcome], *, again: bool = False) -> None:
         """Record what another run reported of the batch's images; those that it did not report stay unfinished.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ def write_copied(report: Report, target: Path, form: Format) -> None:
 
 def write_failed(report: Report, target: Path, form: Format) -> None:
     """Write the rules to run again, in the format that ``--images`` reads. Raises ``OSError``."""
-    failed = [image for image in report.images if image.outcome is Outcome.FAILED]
+    failed = _as_rules(report)
     document: Any = _group_by_source(failed)
     if any(report.retry_platforms.values()):
         # Only the form of a list can have a filter.
@@ -39,6 +40,19 @@ def write_failed(report: Report, target: Path, form: Format) -> None:
             _to_rule(image, report.retry_platforms.get((image.source, image.destination), [])) for image in failed
         ]
     target.write_text(_FORMATTERS[form](document))
+
+
+def _as_rules(report: Report) -> list[ImageOutcome]:
+    """Return the failed images, each once, as rules that can be run again."""
+    found: dict[tuple[str, str], ImageOutcome] = {}
+    for image in report.images:
+        if image.outcome is Outcome.FAILED:
+            source, destination = key = report.retry_as.get((image.source, image.destination)) or (
+                image.source,
+                image.destination,
+            )
+            found.setdefault(key, replace(image, source=source, destination=destination))
+    return list(found.values())
 
 
 def _to_rule(image: ImageOutcome, platforms: list[str]) -> dict[str, Any]:

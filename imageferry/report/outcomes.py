@@ -95,6 +95,7 @@ class Report(BaseModel):
     notes: list[str] = Field(default_factory=list)
     # For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
     retry_platforms: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
+    retry_as: dict[tuple[str, str], tuple[str, str]] = Field(default_factory=dict, exclude=True)
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -127,6 +128,8 @@ class Outcomes:
     planned: int = 0
     # The platform filter of failed images, by source and destination.
     retry_platforms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    # The rule to run again for a failed image, where that is not a rule of this image alone.
+    retry_as: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     # Blobs that are being sent, by digest: bytes sent, and bytes in all.
     active_blobs: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -171,4 +174,5 @@ class Outcomes:
             images=self.images,
             notes=self.notes,
             retry_platforms=self.retry_platforms,
+            retry_as=self.retry_as,
         )

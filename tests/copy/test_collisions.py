@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imageferry.config import load_text
+from imageferry.config import Files, load, load_text
 from imageferry.copy import plan as plan_module
 from imageferry.copy.batches import split_into_batches
 from imageferry.copy.blob_move import BlobMove
@@ -14,6 +15,7 @@ from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
 from imageferry.copy.runner import LocalRunner
 from imageferry.model import Configuration, Rule
+from imageferry.report.files import write_failed
 from imageferry.selection import TagPattern
 from testkit.registries import actions
 from testkit.registries.fault_rules import Fault, Match
@@ -65,6 +67,24 @@ async def test_a_tag_that_two_rules_find_is_written_by_none(two: Two, first: str
     others = {image.destination.rpartition(":")[2] for image in report.images if image.outcome != "failed"}
     assert others == set(two.held) if not dry_run else two.held == {}
     assert report.status == "failed"
+
+
+@pytest.mark.parametrize("platforms", [{}, {"platforms": ["linux/*"]}])
+async def test_the_rules_of_a_collision_can_be_run_again(
+    two: Two, tmp_path: Path, platforms: dict[str, list[str]]
+) -> None:
+    entries = (two.one, two.to), (f"{two.two}:/^[23]/", two.to), (f"{two.one}:none", f"{two.to}-2")
+    await run_side_by_side(two.text(*entries, **platforms))
+    report = await run_side_by_side(two.text(*entries, **platforms))
+    write_failed(report, tmp_path / "failed.json", "json")
+    again = load(Files(images=tmp_path / "failed.json"), environment={}).rules
+    assert {(rule.name, rule.destinations[0].repository.name) for rule in again} == {
+        (two.one, two.to),
+        (f"{two.two}:/^[23]/", two.to),
+        (f"{two.one}:none", f"{two.to}-2"),
+    }
+    assert len(again) == 3
+    assert {str(each) for rule in again for each in rule.platforms.platforms} == set(platforms.get("platforms", []))
 
 
 async def test_none_is_written_however_late_the_other_is_listed(two: Two) -> None:
