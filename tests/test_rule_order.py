@@ -4,7 +4,7 @@ import pytest
 
 from imageferry import rule_order
 from imageferry.config import load_text
-from imageferry.rule_order import upstream_rules
+from imageferry.rule_order import Overlap, TagSet, upstream_rules
 
 X = "sha256:" + "a" * 64
 
@@ -92,9 +92,14 @@ def test_a_chain_and_several_upstreams() -> None:
 
 
 def test_many_rules_by_way_of_one_repository_are_not_compared_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
+    compared = list[TagSet]()
     original = rule_order.overlap
-    monkeypatch.setattr(rule_order, "overlap", lambda *sets: compared.append(sets) or original(*sets))
+
+    def counted(written: TagSet, read: TagSet) -> Overlap:
+        compared.append(read)
+        return original(written, read)
+
+    monkeypatch.setattr(rule_order, "overlap", counted)
     rules = [(f"a.example/x:v{n}", "b.example/x") for n in range(100)]
     rules += [(f"b.example/x:v{n}", "c.example/x") for n in range(100)]
     assert len(follows(*rules)) == 100
