@@ -29,7 +29,7 @@ from imageferry.copy.runner import LocalRunner
 from imageferry.model import Configuration
 from imageferry.report import files
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status
-from imageferry.text import format_duration
+from imageferry.text import escape_control, format_duration
 from orchestration.server.own_server import ServerError, SetupError
 from orchestration.server.prefect_import import prefect_settings_checked
 from orchestration.server.prefect_settings import CLIENT_DEFAULTS, prefect_home, set_defaults
@@ -160,6 +160,7 @@ class CommandRun:
         mover = None if self._wait is None else _move_as_task
         async with Engine(self._configuration, self._request.options, mover=mover) as engine:
             engine.outcomes.listeners.append(_log)
+            engine.outcomes.note_listeners.append(_log_note)
             self._progress.watch(engine.outcomes)
             result = await (self._run_alone(engine, stop) if self._wait is None else self._run_recorded(engine, stop))
         self._result.set_result(result)
@@ -255,3 +256,8 @@ def _log(image: ImageOutcome) -> None:
     level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
     # The tasks in which images fail log that to Prefect.
     logger.log(level, "%s", format_line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
+
+
+def _log_note(text: str) -> None:
+    # The flow logs it to Prefect.
+    logger.info("%s", escape_control(text), extra={"send_to_api": False})

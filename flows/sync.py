@@ -9,6 +9,8 @@ if __name__ == "__main__":
     main()
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator
 
 from prefect import flow, tags
 from prefect.client.schemas.objects import State
@@ -17,10 +19,10 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows.parameters import ConfigName, PlatformText, SourceText
 from flows.sync_rule import sync_rule
-from imageferry.concurrency import for_each, until_stopped
+from imageferry.concurrency import for_each_arriving, until_stopped
 from imageferry.copy.runner import RULES_COPIED_AT_ONCE
-from imageferry.model import Configuration
-from orchestration.artifacts.failures import log_failures
+from imageferry.model import Configuration, Rule
+from orchestration.artifacts.failures import log_end
 from orchestration.artifacts.run_name import name_run
 from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
 from orchestration.deployments.remains import end_remains_of_others
@@ -31,6 +33,8 @@ from orchestration.workers.distribute import copy_on_workers, find_workers
 from tasks.copy_blob import move_blob
 from tasks.plan import plan
 from tasks.publish_report import report_run
+
+logger = logging.getLogger("imageferry.sync")
 
 # The engine tries again by itself; a second attempt of Prefect's would find the run gone.
 _rule_subflow = sync_rule.with_options(retries=0)
@@ -76,6 +80,8 @@ async def _sync(
         run.flow_run_id = str(flow_run.id)
         rules = select_rules(run.engine.configuration, only)
         await end_remains_of_others(run)
+        if only:
+            run.engine.select(rules)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
         copying = _plan_and_copy(run, rules, request, distribute=distribute and not request.dry_run)
         # The subflows stop by themselves, and record their ends.
@@ -84,38 +90,49 @@ async def _sync(
 
 
 async def _plan_and_copy(run: RunContext, rules: list[str], request: RunRequest, *, distribute: bool) -> None:
-    """Plan every rule, then copy those that have work: each in its subflow, or by runs on workers."""
+    """Plan the rules in one task, and copy each that has work once it is planned: in its subflow, or on workers."""
     # Before anything is asked of a registry: without workers there is nothing to do.
     workers = await find_workers() if distribute else None
-    if await until_stopped(run.stop, plan(run, rules)):
-        return
-    if workers is None:
-        await _copy_in_subflows(run, rules, request)
-    else:
-        await copy_on_workers(run, rules, request, workers)
+    planning = asyncio.create_task(until_stopped(run.stop, plan(run, rules)))
+    try:
+        if workers is None:
+            await _copy_in_subflows(run, rules, request)
+        else:
+            await copy_on_workers(run, rules, request, workers)
+        await planning
+    finally:
+        planning.cancel()
 
 
 async def _copy_in_subflows(run: RunContext, rules: list[str], request: RunRequest) -> None:
-    known = {rule.name: rule for rule in run.engine.configuration.rules}
+    async def with_work() -> AsyncIterator[Rule]:
+        async for rule, jobs in run.planned(rules):
+            if jobs:
+                yield rule
 
-    async def subflow(name: str) -> None:
+    await for_each_arriving(with_work(), RULES_COPIED_AT_ONCE, lambda rule: _copy_in_subflow(run, rule, request))
+
+
+async def _copy_in_subflow(run: RunContext, rule: Rule, request: RunRequest) -> None:
+    """Copy one rule in its subflow; what that leaves undone is copied here."""
+
+    async def subflow() -> None:
         platforms = None if request.platforms is None else list(request.platforms)
-        await _rule_subflow(name, request.config, request.force, platforms, return_state=True)
+        state = await _rule_subflow(rule.name, request.config, request.force, platforms, return_state=True)
+        if not run.stop.is_set() and any(not job.is_finished for job in run.work[rule.name].values()):
+            logger.warning("the subflow of %s left images: %s; they are copied without it", rule.name, state.message)
 
-    async def copy(name: str) -> None:
-        async def rest() -> None:
-            await until_stopped(run.stop, run.runner.copy_rule(known[name]))
+    async def rest() -> None:
+        await until_stopped(run.stop, run.runner.copy_rule(rule))
 
-        if run.stop.is_set():
-            return
-        with run.timed(name), run.offered(), tags(*registry_tags([known[name]])):
-            # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
-            await run_tracked(run, lambda: subflow(name), rest)
-            run.reinstall_signal_handler()
-            # Nothing where all is settled, as it is unless the subflow itself broke down.
-            await rest()
-
-    await for_each([name for name in rules if name in run.work], RULES_COPIED_AT_ONCE, copy)
+    if run.stop.is_set():
+        return
+    with run.timed(rule.name), run.offered(), tags(*registry_tags([rule])):
+        # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
+        await run_tracked(run, subflow, rest)
+        run.reinstall_signal_handler()
+        # Nothing where all is settled, as it is unless the subflow itself broke down.
+        await rest()
 
 
 def select_rules(configuration: Configuration, only: list[str] | None) -> list[str]:
@@ -124,7 +141,7 @@ def select_rules(configuration: Configuration, only: list[str] | None) -> list[s
 
 
 async def _end(run: RunContext, *, stopped: bool) -> State[None]:
-    log_failures(run)
+    log_end(run)
     await report_run(run)
     report = run.engine.outcomes.report()
     if not run.engine.configuration.rules:

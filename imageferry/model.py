@@ -114,11 +114,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The input of a run: ``access`` by ``registry[/namespace…]``, the rules, ``registries`` by registry."""
+    """The input of a run: ``access`` by ``registry[/namespace…]``, the rules, ``registries`` by registry.
+
+    ``others`` are the rules of the file that are not done, but name tags that no other rule may write.
+    """
 
     access: dict[str, RegistryAccess]
     rules: tuple[Rule, ...]
     registries: dict[str, RegistrySettings] = field(default_factory=dict)
+    others: tuple[Rule, ...] = ()
 
     def only(self, rule_name: str, images: Sequence[str] | None = None) -> Configuration:
         """Return the configuration with one of its rules alone, and of that rule these tags and digests; None: all.
@@ -128,7 +132,8 @@ class Configuration:
         rule = next((rule for rule in self.rules if rule.name == rule_name), None)
         if rule is None:
             raise RuleNotFound(f"the configuration has no rule {rule_name}: expected a source as it is written there")
-        return replace(self, rules=(rule if images is None else _select_images(rule, images),))
+        others = tuple(other for other in self.rules if other is not rule)
+        return replace(self, rules=(rule if images is None else _select_images(rule, images),), others=others)
 
     def settings_of(self, registry: str) -> RegistrySettings:
         """Return the settings of a registry: each key from its own entry, else that of ``*``, else the default."""

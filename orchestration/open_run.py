@@ -43,7 +43,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What the parameters of a flow ask for. ``rule``: this one alone, and of it ``images`` (None: all)."""
+    """What the parameters of a flow ask for. ``rule``: this one alone, and of it ``images`` (None: all).
+
+    ``withheld`` are names at destinations that are left alone.
+    """
 
     config: str
     force: bool = False
@@ -53,6 +56,7 @@ class RunRequest:
     retries: int = DEFAULT_RETRIES
     rule: str | None = None
     images: Sequence[str] | None = None
+    withheld: Sequence[str] | None = None
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +71,12 @@ async def open_run(request: RunRequest, mover: BlobMover, stop: asyncio.Event) -
     # Wrong settings are reported before anything is done.
     settings()
     options = Options(
-        proc=request.proc, retries=request.retries, force=request.force, dry_run=request.dry_run, platforms=wanted
+        proc=request.proc,
+        retries=request.retries,
+        force=request.force,
+        dry_run=request.dry_run,
+        platforms=wanted,
+        withheld=frozenset(request.withheld or ()),
     )
     configuration = await read_configuration(request.config)
     if request.rule is not None:

@@ -27,6 +27,8 @@ def print_summary(report: Report, console: Console) -> None:
         if len(warnings) > WARNINGS_LISTED:
             console.print(f"  and {len(warnings) - WARNINGS_LISTED:,} more: see the report")
         console.print()
+    for note in report.notes:
+        console.print(Text(f"note: {escape_control(note)}"), soft_wrap=True)
     style = "bold red" if failures else "bold green"
     console.print(Text(f"{report.status}: ", style=style) + Text(report.summary), soft_wrap=True)
     console.print(Text(_blobs(report), style="dim"), soft_wrap=True)

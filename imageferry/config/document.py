@@ -72,6 +72,14 @@ class Document:
         return self.values.get(path, Position(0, 0))
 
 
+def is_repeated_rule(path: KeyPath, key: str, first: object, second: object) -> bool:
+    """Return whether a key of the mapping at ``path`` that is given twice is a rule that stands there twice alike.
+
+    image-syncer takes it once. A rule's value is text or a list, and its mapping is that of ``images`` or the file.
+    """
+    return path in ((), ("images",)) and key != "images" and isinstance(first, (str, list)) and first == second
+
+
 # A user name and a password in an address that was written as a key.
 _USER = re.compile(r"(?<=//)[^/\s]*@|(?<=^auth\.)[^/\s]*@")
 

@@ -58,8 +58,11 @@ def rules_to_run_again(report: Report) -> dict[str, list[str]] | list[dict[str, 
 def _failed_rules(report: Report) -> Iterator[_Failed]:
     for image in report.images:
         if image.outcome is Outcome.FAILED:
-            platforms = report.retry_platforms.get((image.source, image.destination), [])
-            written = _Failed(_NUMBER.sub("", image.source), image.destination, tuple(platforms))
+            source, destination = report.retry_as.get(
+                (image.source, image.destination), (image.source, image.destination)
+            )
+            platforms = report.retry_platforms.get((source, destination), [])
+            written = _Failed(_NUMBER.sub("", source), destination, tuple(platforms))
             yield _read(written) or _read_apart(written)
 
 
@@ -106,8 +109,13 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _as_expression(rule: _Failed) -> _Failed:
-    """Return the rule with an expression that matches its one tag alone; itself where it has none."""
+    """Return the rule with an expression that matches its one tag alone; itself where it has none.
+
+    Two rules may not name one tag, not even with expressions: a tag that keeps its name is not named.
+    """
     if rule.tag is None:
         return rule
+    there, tag = _split(rule.destination)
+    destination = there if tag == rule.tag else rule.destination
     exact = "".join(each if re.fullmatch("[A-Za-z0-9_-]", each) else rf"\x{{{ord(each):x}}}" for each in rule.tag)
-    return replace(rule, source=f"{rule.repository}:/^{exact}$/")
+    return replace(rule, source=f"{rule.repository}:/^{exact}$/", destination=destination)

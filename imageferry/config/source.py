@@ -43,6 +43,8 @@ def parse_source(text: str) -> Source:
         raise RuleError("a regular expression stands alone: expected either :/regex/ or tags")
     repository, items = split_items(text)
     base = _parse_repository(repository)
+    # What is named twice alike is taken once, as image-syncer does.
+    items = list(dict.fromkeys(items))
     _refuse_duplicates(items)
     return Source(base, tuple(Reference(base.registry, base.repository, each.tag, each.digest) for each in items))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from imageferry.copy.blob_move import BlobMove, BlobMover
-from imageferry.copy.errors import DeliveryError, LeftBehind
+from imageferry.copy.errors import DeliveryError, LeftBehind, as_expected
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.transfer import SMALL_BLOB_LIMIT, BlobTransfer, Sessions
 from imageferry.errors import ImageferryError
@@ -198,8 +198,9 @@ class BlobDistributor:
         async def find(destination: Repository) -> bool:
             try:
                 found = await self._find_or_mount(blob, source, destination)
-            except ImageferryError as error:
-                pending.failures[destination.name] = error
+            except Exception as error:
+                # Whatever it is, the other destinations go on.
+                pending.failures[destination.name] = as_expected(error)
                 return True
             if found:
                 self._known.add_blob(destination, blob.digest)
@@ -243,6 +244,8 @@ class BlobDistributor:
             await self._mover(move)
         except DeliveryError as error:
             pending.failures |= error.failures
+        except Exception as error:
+            pending.failures |= dict.fromkeys((each.name for each in move.destinations), as_expected(error))
         pending.failures |= move.left_behind
         pending.moved |= {each.name for each in move.destinations} - pending.failures.keys()
 

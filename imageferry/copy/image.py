@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from imageferry.concurrency import for_each
 from imageferry.copy.blobs import BlobDistributor
-from imageferry.copy.errors import DeliveryError, LeftBehind
+from imageferry.copy.errors import DeliveryError, LeftBehind, as_expected
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
-from imageferry.copy.manifest_budget import ManifestBudget, ManifestReader
+from imageferry.copy.manifest_budget import ManifestBudget, ManifestReader, ShareExceeded
 from imageferry.copy.manifest_contents import blobs, children, foreign_layers
 from imageferry.copy.options import Options
 from imageferry.copy.platforms import FilteredImage, filter_platforms
@@ -76,7 +76,9 @@ class ImageCopier:
             await self._budget.spend(job.source, lambda reader: self._copy(job, reader, sent, begun))
         except DeliveryError:
             raise
-        except ImageferryError as error:
+        except Exception as caught:
+            # Whatever it is, it costs this image alone.
+            error = as_expected(caught)
             failures = {str(destination): error for destination in _remaining(job)}
             raise DeliveryError(f"image {job.source}", failures) from None
 
@@ -197,7 +199,7 @@ class _ImageCopy:
         for destination in destinations:
             try:
                 self._repositories[str(destination)] = await self._copier.registries.destination(destination)
-            except ImageferryError as error:
+            except Exception as error:
                 self._fail([str(destination)], error)
 
     def active(self, keys: Iterable[str] | None = None) -> list[str]:
@@ -216,7 +218,9 @@ class _ImageCopy:
                 await for_each(
                     foreign_layers(manifest), CONTENTS_AT_ONCE, lambda layer: self._copy_foreign_layer(layer, keys)
                 )
-        except ImageferryError as error:
+        except ShareExceeded:
+            raise
+        except Exception as error:
             # What cannot be read fails every destination that needs it.
             self._fail(keys, error)
 
@@ -278,8 +282,8 @@ class _ImageCopy:
             return False
         try:
             found = await repository.manifests.head(digest) is not None
-        except ImageferryError as error:
-            if error.transient:
+        except Exception as error:
+            if as_expected(error).transient:
                 self._fail([key], error)
             return False
         if found:
@@ -304,7 +308,9 @@ class _ImageCopy:
                 if key in self.failures:
                     return None
                 stored = await repository.manifests.put(target, manifest)
-        except ImageferryError as error:
+        except ShareExceeded:
+            raise
+        except Exception as error:
             self._fail([key], error)
             return None
         self._known.add_manifest(repository, stored.digest)
@@ -320,6 +326,7 @@ class _ImageCopy:
             for blob in blobs(manifest):
                 self._known.dispute_blob(repository, blob.digest)
 
-    def _fail(self, keys: Iterable[str], error: ImageferryError) -> None:
+    def _fail(self, keys: Iterable[str], error: Exception) -> None:
+        """Record the first error of each destination. Whatever it is, it costs these destinations alone."""
         for key in keys:
-            self.failures.setdefault(key, error)
+            self.failures.setdefault(key, as_expected(error))

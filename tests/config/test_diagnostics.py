@@ -113,6 +113,22 @@ SHAPE = {
 }
 
 RULES = {
+    "rules in a circle": Broken(
+        "images:\n  a.example/x: b.example/x\n  b.example/x:v1,v2: c.example/x\n  c.example/x:/^v/: a.example/x\n",
+        [
+            (
+                2,
+                "reads what line 4 (c.example/x:/^v/) writes, which reads what line 3 (b.example/x:v1,v2) writes, "
+                "which reads what this rule writes",
+            )
+        ],
+    ),
+    "two circles": Broken(
+        "images:\n  a.example/x: b.example/x\n  b.example/x: a.example/x\n  c.example/x: d.example/x\n"
+        "  d.example/x: c.example/x\n",
+        [(2, "line 3 (b.example/x)"), (4, "line 5 (d.example/x)")],
+    ),
+    "a rule that reads what it writes": image("b.example/x:v1,v2: b.example/x:v2,v3", "that it reads as well"),
     "an empty source": image('"": x.example/b', "the source is empty"),
     "a blank source": image('" ": x.example/b', "the source is empty"),
     "a scheme": image("https://quay.io/a/b: x.example/b", "an image has no https:// before it"),
@@ -123,7 +139,7 @@ RULES = {
     "an item missing at the end": image("b:v1,: x.example/b", "an item is empty"),
     "a space between tags": image("b:v1, v2: x.example/b", "' v2' is not a tag"),
     "a tag that is none": image("b:v1:v2: x.example/b", "'v1:v2' is not a tag"),
-    "a tag twice": image("b:v1,v2,v1: x.example/b", "tag v1 is given twice"),
+    "a tag twice": image(f"b:v1,v2,v1@sha256:{'a' * 64}: x.example/b", "tag v1 is given twice"),
     "a digest that is short": image('"b@sha256:abc": x.example/b', "64 of 0-9 a-f"),
     "a digest that is unknown": image('"b@md5:abc": x.example/b', "expected sha256: or sha512:"),
     "two digests": image(f'"b@{A},{B}": x.example/b', "more than one digest"),

@@ -124,8 +124,6 @@ def test_a_run_without_failures_leaves_a_file_with_nothing_to_do(tmp_path: Path,
             ["3.6", "3x6"],
             {("a.example/x:3.6", "d.example/x:3.6"), ("b.example/x:3.6", "d.example/x:3.6")},
         ),
-        # An expression whose match has the name of its destination.
-        ([("a.example/x:v1", "a.example/x:v1")], ["v1", "v1.1"], {("a.example/x:v1", "a.example/x:v1")}),
     ],
 )
 def test_what_no_file_may_say_of_tags_is_said_with_an_expression(

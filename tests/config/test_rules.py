@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imageferry.config import load_text
+from imageferry.config import load, load_text
+from imageferry.config.files import Files
 from imageferry.model import Configuration, Rule
 from imageferry.selection import Platform
 
@@ -127,6 +129,21 @@ class TestTheEightRules:
         found = rule("team/b", ["x.example/b", "x.example/b", "team/c", "docker.io/team/c"])
         assert found.written == ("x.example/b", "team/c")
         assert len(found.destinations) == 2
+
+    def test_a_tag_given_twice_is_taken_once(self) -> None:
+        assert items(rule("b:v1,v2,v1", "x.example/b")) == ["docker.io/library/b:v1", "docker.io/library/b:v2"]
+        assert items(rule(f"b@{A},{A}", "x.example/b")) == [f"docker.io/library/b@{A}"]
+
+    @pytest.mark.parametrize("to", ["x.example/b", "[x.example/b, y.example/b]"])
+    @pytest.mark.parametrize("head", ["images:\n  ", ""], ids=["images", "rules alone"])
+    def test_a_rule_that_stands_twice_alike_is_taken_once(self, tmp_path: Path, head: str, to: str) -> None:
+        indent = "  " if head else ""
+        text = f"{head}b:v1: {to}\n{indent}c: x.example/c\n{indent}b:v1: {to}\n"
+        as_json = '{"b:v1": ["x.example/b"], "c": "x.example/c", "b:v1": ["x.example/b"]}'
+        for name, content in (("images.yaml", text), ("images.json", as_json)):
+            (tmp_path / name).write_text(content)
+            found = load(Files(images=tmp_path / name), environment={})
+            assert [each.name for each in found.rules] == ["b:v1", "c"]
 
     @pytest.mark.parametrize("name", ["docker.io/nginx", "nginx", "index.docker.io/library/nginx"])
     def test_docker_hub_has_one_name(self, name: str) -> None:

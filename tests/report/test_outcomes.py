@@ -45,7 +45,7 @@ def test_the_report_as_json() -> None:
     outcomes.add(image(Outcome.COPIED))
     outcomes.retry_platforms["a", "b"] = ["linux/amd64"]
     found = json.loads(outcomes.report(run_id="f1d0").to_json())
-    assert list(found) == ["flow_run_id", "started", "seconds", "status", "totals", "images"]
+    assert list(found) == ["flow_run_id", "started", "seconds", "status", "totals", "images", "notes"]
     assert (found["flow_run_id"], found["status"], found["totals"]["copied"]) == ("f1d0", "completed", 1)
     assert found["images"][0]["outcome"] == "copied"
     assert json.loads(outcomes.report().to_json())["flow_run_id"] is None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from imageferry.config.diagnostics import ConfigurationError
-from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position
+from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position, is_repeated_rule
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as FastestLoader
@@ -186,9 +186,10 @@ class _Reader:
             elif key.tag not in (_PLAIN, _STR):
                 self._refuse(key, path, "a key here is no text: expected a name, without a tag (!)")
             elif key.value in own:
-                first = _position_of(own[key.value][0])
-                problem = f"is given twice: it stands on line {first.line} too"
-                self.document.report_at(_position_of(key), (*path, key.value), problem)
+                first, first_value = own[key.value]
+                if not is_repeated_rule(path, key.value, _plain(first_value), _plain(value)):
+                    problem = f"is given twice: it stands on line {_position_of(first).line} too"
+                    self.document.report_at(_position_of(key), (*path, key.value), problem)
             else:
                 own[key.value] = (key, value)
         return {**{name: pair for name, pair in merged.items() if name not in own}, **own}
@@ -225,6 +226,15 @@ class _Reader:
     def _refuse(self, node: yaml.Node, path: KeyPath, problem: str) -> None:
         self.document.report_at(_position_of(node), path, problem)
         self.document.broken = True
+
+
+def _plain(node: yaml.Node) -> str | list[str] | None:
+    """Return the text of a node, or the list of them; None for any other value."""
+    if isinstance(node, yaml.ScalarNode):
+        return str(node.value)
+    if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        return [item.value for item in node.value]
+    return None
 
 
 def _position_of(node: yaml.Node) -> Position:
