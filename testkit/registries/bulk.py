@@ -89,9 +89,14 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(202, Location=self.path)
 
     def do_PUT(self) -> None:
-        """Take the end of an upload, or a manifest."""
-        self._take()
-        self._answer(201)
+        """Take the end of an upload, or a manifest, whose digest is named."""
+        if "/manifests/" in self.path:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.content.received += len(body)
+            self._answer(201, Docker_Content_Digest=_sha256(body))
+        else:
+            self._take()
+            self._answer(201)
 
     def _tags(self) -> None:
         tags = self.content.tags

@@ -240,7 +240,7 @@ def test_the_report_on_standard_output_is_alone_there(
     finished = command.run("--report", "-", "--quiet", "--log", "run.log", "--log-level", "debug")
     report = json.loads(finished.out)
     assert report["status"] == "completed"
-    assert set(report) == {"flow_run_id", "started", "seconds", "status", "totals", "images"}
+    assert set(report) == {"flow_run_id", "started", "seconds", "status", "totals", "images", "notes"}
     assert report["started"].endswith("Z")
     (image,) = report["images"]
     assert image["digest"] == digest

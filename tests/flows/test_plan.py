@@ -60,7 +60,7 @@ def test_rules_are_copied_while_others_are_planned_and_what_fails_there_is_red(
     assert not [line for line in logs if "Traceback" in line]
     assert (
         f"[{source}/missing](../../runs/task-run/{plans[0]['id']})"
-        in (prefect_server.artifacts(identity)["imageferry-summary"]["data"])
+        in (prefect_server.artifacts(identity)["imageferry-summary-config-json"]["data"])
     )
 
 

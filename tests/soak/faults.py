@@ -121,7 +121,7 @@ class ScheduledFault:
             case "encoded blob":
                 return actions.gzipped(chunked=self.choice % 2 > 0, relabelled=self.choice % 5 > 2)
             case "drip":
-                return actions.slowly(2000 + self.part * 20_000)
+                return actions.slowly(40_000 + self.part * 20_000)
             case "slow reading":
                 return actions.read_slowly(lambda: self.part * 0.5)
             case "broken objects":

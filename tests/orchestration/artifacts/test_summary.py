@@ -96,7 +96,7 @@ def test_images_with_a_warning_are_listed() -> None:
         f"## {FAILURES_LISTED + 3} images with a warning",
         "",
         "- quay.io/a:0 to b.example/a:0  ",
-        "  b.example stored \\*it\\*",
+        "  `b.example stored *it*`",
     ]
     assert "and 3 more: see the report" in lines
     assert format_summary(report(), [], {}, {}).startswith("## Images")
