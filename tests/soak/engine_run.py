@@ -19,7 +19,7 @@ from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.options import DEFAULT_PROC, Options
 from imageferry.errors import ImageferryError
-from imageferry.registry.http import auth, client, retry
+from imageferry.registry.http import client, retry, tokens
 from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.report.outcomes import Report
 
@@ -82,7 +82,7 @@ def impatient() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(retry, "_pause", short))
         stack.enter_context(mock.patch.object(client, "TIMEOUT", timeout))
-        stack.enter_context(mock.patch.object(auth, "_EXTENSIONS", {"timeout": timeout.as_dict()}))
+        stack.enter_context(mock.patch.dict(tokens._EXTENSIONS, {"timeout": timeout.as_dict()}))
         stack.enter_context(mock.patch.object(upload_stream, "STALL_LIMIT", SILENCE))
         stack.enter_context(mock.patch.object(reader, "SLOW_AFTER", SLOW))
         stack.enter_context(mock.patch.object(transfer, "HOLD_LIMIT", SLOW))
