@@ -19,6 +19,7 @@ from imageferry.copy.retries import READ_BREAKS
 from imageferry.copy.retry_budget import RetryBudget
 from imageferry.registry import Descriptor, Repository
 from imageferry.registry.errors import DigestMismatch, InvalidResponse, RegistryError, TooSlow, Unreachable
+from imageferry.registry.http.extensions import HEAD_SECONDS
 from imageferry.text import short_digest
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class BlobReader:
         self._ranges = True
         # Seconds that were waited for it, and the byte at which they began.
         self._waited, self._waited_from = 0.0, self.position
+        self._began_at, self._waited_in_all = self.position, 0.0
 
     @property
     def _has_another(self) -> bool:
@@ -167,7 +169,10 @@ class BlobReader:
         is_final = not error.transient or not (isinstance(error, Unreachable) or self.position)
         # The bytes of one that is too slow are no progress, or it could go on for ever.
         progress = 0 if isinstance(error, TooSlow) else self.position
-        if isinstance(error, _Outpaced) or is_final or not self._budget.record_failure(progress):
+        goes_on = self._budget.record_failure(progress, self._waited_in_all)
+        if isinstance(error, _Outpaced) or is_final or not goes_on:
+            if self._budget.is_slow and isinstance(error, Unreachable) and not isinstance(error, TooSlow):
+                error = self._too_slow(error)
             if self._number + 1 >= (len(self._sources) if isinstance(error, _Outpaced) else self._given):
                 raise error
             self._begin_at(self._number + 1)
@@ -197,6 +202,7 @@ class BlobReader:
         begins = answer.headers.get("content-range", f"bytes {offset}-")
         if answer.status_code == 206 and not begins.startswith(f"bytes {offset}-"):
             raise InvalidResponse(self._action, f"asked for byte {offset} on, {self._source.host} gave {begins}")
+        self._waited_in_all += answer.extensions.get(HEAD_SECONDS, 0.0)
         self._coding = content_coding(answer.headers)
         self._decoded = False
         if not self._coding:
@@ -241,7 +247,9 @@ class BlobReader:
                         raise _Outpaced(self._action, f"only {came:,} bytes came in {self._waited:.0f} s") from None
                     raise
                 finally:
-                    self._waited += self.clock() - begun
+                    waited = self.clock() - begun
+                    self._waited += waited
+                    self._waited_in_all += waited
                 reading = None
                 if piece is None:
                     return
@@ -270,6 +278,12 @@ class BlobReader:
     @property
     def _action(self) -> str:
         return f"read blob {short_digest(self._blob.digest)} of {self._source.name}"
+
+    def _too_slow(self, error: RegistryError) -> Unreachable:
+        """Return the error that says that a source breaks off again and again, and gives little between."""
+        came = self.position - self._began_at
+        reason = f"only {came:,} bytes came in {self._waited_in_all:.0f} s over several connections"
+        return Unreachable(self._action, f"{reason}, the last of which failed: {error}")
 
     def _reject(self, reason: str) -> NoReturn:
         if self._coding and can_decode(self._coding) and self._wanted is None:

@@ -1,4 +1,8 @@
-"""How often a transfer that breaks off goes on: a bounded number of times, counted anew with each progress."""
+"""How often a transfer that breaks off goes on: a bounded number of times, counted anew with each progress.
+
+A few bytes between two breaks are progress for a minute of waiting at most: after that they must have come at the rate
+that is asked of one connection.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import random
 
 from imageferry.copy.retries import FIRST_PAUSE
+from imageferry.registry.http.patience import LEAST_RATE, RATE_WINDOW
 
 
 class RetryBudget:
@@ -15,13 +20,22 @@ class RetryBudget:
         self._limit = breaks
         self._farthest = position
         self._breaks = 0
+        # The byte and the seconds of waiting at which the rate was enough last.
+        self._judged_at, self._judged_after = position, 0.0
+        self.is_slow = False
 
-    def record_failure(self, position: int) -> bool:
+    def record_failure(self, position: int, waited: float = 0.0) -> bool:
         """Count a break at byte ``position``; return whether to go on.
 
-        Only a byte beyond all that were reached before is progress.
+        Only a byte beyond all that were reached before is progress. ``waited`` are the seconds that the other side was
+        waited for up to there, since it began: less than ``LEAST_RATE`` over a minute of them is none.
         """
-        self._breaks = 1 if position > self._farthest else self._breaks + 1
+        waiting = waited - self._judged_after
+        if waiting >= RATE_WINDOW:
+            self.is_slow = position - self._judged_at < LEAST_RATE * waiting
+            if not self.is_slow:
+                self._judged_at, self._judged_after = position, waited
+        self._breaks = 1 if position > self._farthest and not self.is_slow else self._breaks + 1
         self._farthest = max(self._farthest, position)
         return self._breaks < self._limit
 

@@ -52,11 +52,16 @@ class UploadStream:
         self.begun, self.held_others = time.monotonic(), 0.0
         # Since when it has had nothing to send; None while it has.
         self.idle_since: float | None = None
+        # Seconds for which the registry had something to take, and since when it has (None: no request is under way).
+        self._busy = 0.0
+        self._busy_since: float | None = None
         self._begin()
 
     def _begin(self) -> None:
         # The first byte that was not written yet, and the first that the connection has not taken.
         self.next_offset = self._handed = self.upload.offset
+        # The seconds that it took to get there.
+        self._busy_before = self._busy
         self._cut_off = b""
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(PIECES_WAITING)
         self._sending = None
@@ -77,6 +82,7 @@ class UploadStream:
         if self._sending is None:
             # Not before: a registry closes an upload that brings nothing for long.
             self._sending = asyncio.create_task(self._send())
+            self._busy_since = time.monotonic()
         if not self._sending.done() and not self._pieces.full():
             self._pieces.put_nowait(piece)
             return
@@ -101,11 +107,12 @@ class UploadStream:
     async def resume(self) -> bool:
         """Prepare to go on after an error, from ``next_offset``; return False where there is no more to try."""
         await self._stop()
+        self._pause_busy()
         while self.error is not None and self.error.transient:
             offset = self.upload.offset
             is_drip = self._stalled and offset - self._broke_at < LEAST_PROGRESS
             self._broke_at = offset
-            if not self._budget.record_failure(0 if is_drip else offset):
+            if not self._budget.record_failure(0 if is_drip else offset, self._busy_before):
                 return False
             logger.info("%s; %d of %d bytes were sent, going on", self.error, self._handed, self._size)
             await self._budget.pause()
@@ -171,6 +178,11 @@ class UploadStream:
             await asyncio.wait({sending}, timeout=STALL_LIMIT if handed < self._size else 2 * STALL_LIMIT)
         await sending
 
+    def _pause_busy(self) -> None:
+        if self._busy_since is not None:
+            self._busy += time.monotonic() - self._busy_since
+            self._busy_since = None
+
     def _mark_stalled(self, sending: asyncio.Task[None], limit: float) -> None:
         self.error = Unreachable(self.upload.action, f"the registry took no data for {limit:.0f} s")
         self._stalled = True
@@ -195,9 +207,11 @@ class UploadStream:
         """Yield the next ``length`` bytes; a piece that goes beyond them is cut."""
         while length:
             if not self._cut_off and self._pieces.empty():
+                self._pause_busy()
                 self.idle_since = time.monotonic()
             piece = self._cut_off or await self._pieces.get()
-            self.idle_since = None
+            if self.idle_since is not None:
+                self.idle_since, self._busy_since = None, time.monotonic()
             if self._ended:
                 return
             self._cut_off = b""

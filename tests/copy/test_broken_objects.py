@@ -1,5 +1,7 @@
 """Objects that always fail at a registry that answers others: each costs its own images, and nobody else."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +13,7 @@ from imageferry.copy.options import Options
 from imageferry.copy.retries import READ_BREAKS
 from imageferry.copy.runner import LocalRunner
 from imageferry.registry.http.retry import ATTEMPTS
+from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.report.outcomes import Report
 from testkit.images.documents import sha256
 from testkit.registries import actions
@@ -132,7 +135,7 @@ async def test_a_layer_that_many_tags_share_and_that_always_fails_is_given_up_fo
 ) -> None:
     for tag in TAGS[BROKEN:]:
         fake_source.image("a/app", tag, [LAYERS[tag]])
-    for number in range(200):
+    for number in range(80):
         fake_source.image("a/app", f"w{number:03}", [LAYERS[TAGS[0]], str(number).encode()])
     fault = Fault(Match("blob-get", path=DIGESTS[0]), ALWAYS["500"])
     fake_source.rules.append(fault)
@@ -140,7 +143,7 @@ async def test_a_layer_that_many_tags_share_and_that_always_fails_is_given_up_fo
         {f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}, fake_source, fake_destination
     )
     assert fake_destination.tags("a/app") == TAGS[BROKEN:]
-    assert report.totals.failed == 200
+    assert report.totals.failed == 80
     assert all("500" in error for error in errors(report).values())
     assert fault.hits <= 60
 
@@ -155,3 +158,57 @@ async def test_a_registry_that_answers_503_to_everything_is_given_up(
     assert report.totals.failed == 300
     assert sum("see that it is up" in error for error in errors(report).values()) > 200
     assert len(fake_source.log) <= 150
+
+
+class Waiting:
+    """The barrier's clock, which goes on by itself while requests wait for a registry that asked for a pause."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(CircuitBreaker, "clock", staticmethod(lambda: self.now))
+        monkeypatch.setattr(CircuitBreaker, "_rest", staticmethod(self._rest))
+
+    async def _rest(self, changed: asyncio.Event, seconds: float | None) -> None:
+        until = None if seconds is None else self.now + seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if until is None else 0.02):
+                await changed.wait()
+                return
+        self.now = max(self.now, until or 0.0)
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    """Have nobody really wait."""
+    return Waiting(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("blob-get", 429),
+        ("blob-get", 503),
+        ("manifest-get", 429),
+        ("manifest-head", 429),
+        ("upload-start", 503),
+        ("upload-put", 429),
+        ("manifest-put", 503),
+    ],
+)
+async def test_what_is_always_asked_to_wait_costs_its_own_images(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, waiting: Waiting, kind: str, status: int
+) -> None:
+    images = {}
+    for number, tag in enumerate(TAGS):
+        repository = f"a/app{number:02}"
+        fake_source.image(repository, tag, [LAYERS[tag]])
+        images[f"{fake_source.host}/{repository}:{tag}"] = f"{fake_destination.host}/{repository}"
+    registry = fake_source if kind in ("blob-get", "manifest-get") else fake_destination
+    fault = Fault(Match(kind, path=r"a/app0[0-5]/"), actions.too_many(60, status=status))
+    registry.rules.append(fault)
+    report = await copy_all(images, fake_source, fake_destination)
+    assert report.totals.copied == len(TAGS) - BROKEN
+    assert all(("request limit" if status == 429 else "503") in error for error in errors(report).values())
+    # Two blobs of an image at most, three attempts at each, and the tries of one exchange.
+    assert fault.hits <= BROKEN * 2 * 3 * ATTEMPTS
+    assert waiting.now <= 900

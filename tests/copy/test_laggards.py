@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from imageferry.copy import transfer, upload_stream
 from imageferry.copy.retries import UPLOAD_BREAKS
 from imageferry.copy.upload_stream import LEAST_PROGRESS, UploadStream
+from imageferry.registry.errors import Unreachable
 from imageferry.report.outcomes import Report
 from testkit.images.documents import sha256
 from testkit.registries import actions
@@ -146,4 +148,36 @@ async def test_a_byte_now_and_then_is_no_progress(
             break
         resumed += 1
     assert (resumed == 3 * UPLOAD_BREAKS) is goes_on
+    await stream._stop()
+
+
+class _Breaking(_Drip):
+    """An upload of which each request breaks off after half a minute, with a few more bytes taken."""
+
+    def __init__(self, progress: int, clock: SimpleNamespace) -> None:
+        super().__init__(progress)
+        self._clock = clock
+
+    async def send(self, *_: object) -> None:
+        self._clock.now += 30.0
+        raise Unreachable(self.action, "the connection was closed")
+
+
+@pytest.mark.parametrize(("rate", "goes_on"), [(900, False), (1100, True)])
+async def test_a_destination_that_takes_little_and_breaks_off_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, rate: int, goes_on: bool
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(upload_stream, "time", clock)
+    stream = UploadStream(_Breaking(rate * 30, clock), 10**9, lambda count: None)  # type: ignore[arg-type]
+    resumed = 0
+    while resumed < 20:
+        while stream.error is None:
+            await stream.write(bytes(1000), stream.next_offset)
+        if not await stream.resume():
+            break
+        resumed += 1
+    # A minute, and the breaks that are allowed without progress.
+    assert resumed == (20 if goes_on else 2 + UPLOAD_BREAKS - 2)
     await stream._stop()

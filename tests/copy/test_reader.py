@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import httpx
@@ -14,6 +15,7 @@ from imageferry.copy.reader import BlobReader
 from imageferry.copy.retries import READ_BREAKS
 from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
+from imageferry.registry.errors import Unreachable
 from imageferry.registry.http import client, retry
 from tests.registry.canned import HOST
 from tests.registry.opening import opened
@@ -123,3 +125,59 @@ async def test_bytes_that_are_not_the_blobs_are_an_error(blob: bytes, position: 
         reader = BlobReader([repository], Descriptor("", f"sha256:{hashlib.sha256(blob).hexdigest()}", len(blob)))
         with pytest.raises(ImageferryError, match="do not hash to its digest"):
             _ = [piece async for piece in reader.pieces()]
+
+
+@pytest.mark.parametrize(("each", "goes_on"), [(10_000, False), (30_000, True)])
+async def test_a_source_that_trickles_over_many_connections_is_too_slow(each: int, goes_on: bool) -> None:
+    blob = bytes(100) * 5_000
+    now = 0.0
+
+    class Slow(httpx.AsyncByteStream):
+        def __init__(self, body: bytes) -> None:
+            self._body = body
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            nonlocal now
+            now += 20.0
+            yield self._body[:each]
+            raise httpx.ReadError("broken off")
+
+    class Trickling(Source):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await super().handle_async_request(request)
+            if request.url.path != "/v2/":
+                answer.stream = Slow(blob[self.asked[-1] :])
+            return answer
+
+    source = Trickling(blob, [Manner()], 1)
+    async with served(source) as repository:
+        reader = BlobReader([repository], Descriptor("", f"sha256:{hashlib.sha256(blob).hexdigest()}", len(blob)))
+        reader.clock = lambda: now
+        if goes_on:
+            assert b"".join([piece async for piece in reader.pieces()]) == blob
+            return
+        with pytest.raises(Unreachable, match=r"only 40,000 bytes came in 80 s over several connections, the last"):
+            async for _ in reader.pieces():
+                pass
+    # A minute, and the breaks that are allowed without progress.
+    assert len(source.asked) == 3 + READ_BREAKS - 2
+
+
+async def test_the_wait_for_a_head_counts_as_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = bytes(100)
+    now = 0.0
+
+    class Waiting(Source):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal now
+            now += 50.0
+            return await super().handle_async_request(request)
+
+    monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: now))
+    source = Waiting(blob, [Manner(after=1)], 1)
+    async with served(source) as repository:
+        reader = BlobReader([repository], Descriptor("", f"sha256:{hashlib.sha256(blob).hexdigest()}", len(blob)))
+        with pytest.raises(Unreachable, match="over several connections"):
+            async for _ in reader.pieces():
+                pass
+    assert len(source.asked) == 2 + READ_BREAKS - 2

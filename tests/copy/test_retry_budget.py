@@ -68,3 +68,21 @@ def test_the_states_of_a_huge_blob_are_bounded() -> None:
     for position in range(0, size, size // (2 * CHECKPOINTS)):
         checkpoints.save(position, state)
     assert len(checkpoints._positions) <= CHECKPOINTS + 1
+
+
+def test_few_bytes_are_progress_for_a_minute_of_waiting_and_no_longer() -> None:
+    waiting = RetryBudget(3)
+    # A byte every ten seconds: the sixth is none.
+    assert [waiting.record_failure(number, 10.0 * number) for number in range(1, 8)] == [True] * 6 + [False]
+    assert waiting.is_slow
+
+
+def test_each_minute_is_judged_alone() -> None:
+    waiting = RetryBudget(2)
+    # What came fast once is no credit for what comes slowly after it.
+    assert waiting.record_failure(10**9, 60.0)
+    assert waiting.record_failure(10**9 + 1, 119.0)
+    assert not waiting.record_failure(10**9 + 2, 120.0)
+    # A rate that is enough again is progress again.
+    assert waiting.record_failure(10**9 + 10**6, 130.0)
+    assert not waiting.is_slow

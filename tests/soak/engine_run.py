@@ -82,7 +82,7 @@ def impatient() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(retry, "_pause", short))
         stack.enter_context(mock.patch.object(client, "TIMEOUT", timeout))
-        stack.enter_context(mock.patch.object(tokens, "_EXTENSIONS", {"timeout": timeout.as_dict()}))
+        stack.enter_context(mock.patch.dict(tokens._EXTENSIONS, {"timeout": timeout.as_dict()}))
         stack.enter_context(mock.patch.object(patience, "RATE_WINDOW", SILENCE))
         stack.enter_context(mock.patch.object(patience, "ANSWER_PATIENCE", SILENCE))
         stack.enter_context(mock.patch.object(upload_stream, "STALL_LIMIT", SILENCE))

@@ -18,7 +18,7 @@ WRITES = (*UPLOADS, "manifest-put")
 BODIES = ("upload-patch", "upload-put")
 
 # Statuses that may be gone at the next try.
-_PASSING = (408, 500, 502, 503, 504)
+_PASSING = (408, 500, 502, 503, 504, 520)
 
 # Seconds: more than twice what the engine is made to wait for.
 _LONGEST_SILENCE = 8.0

@@ -85,8 +85,10 @@ async def read_bounded(response: httpx.Response, limit: int) -> httpx.Response:
                 break
     finally:
         await response.aclose()
-    headers = response.headers.copy()
-    content = _decompress(bytes(body), headers.pop("content-encoding", ""), limit)
+    headers, content = response.headers, bytes(body)
+    if "content-encoding" in headers:
+        headers = headers.copy()
+        content = _decompress(content, headers.pop("content-encoding"), limit)
     whole = httpx.Response(response.status_code, headers=headers, content=content, extensions=response.extensions)
     with contextlib.suppress(RuntimeError):
         # A response that has not passed the client yet has no request.

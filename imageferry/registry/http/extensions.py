@@ -15,3 +15,6 @@ WRITE = "imageferry.write"
 
 # The only origin it may be posted to, since its body holds a secret: set by RegistryAuth, read by RegistryClient.
 PINNED_ORIGIN = "imageferry.pinned-origin"
+
+# Of a response: the seconds after which its head had come: set by RetryTransport, read by BlobReader.
+HEAD_SECONDS = "imageferry.head-seconds"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from tenacity.retry import retry_base
 
 from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES
 from imageferry.registry.http.body import PacedUploadBody, is_replayable, pace_download, read_bounded
-from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY
+from imageferry.registry.http.extensions import BODY_LIMIT, HEAD_SECONDS, NO_RETRY
 from imageferry.registry.http.location import read_location, resolve
 from imageferry.registry.http.patience import AnswerDeadline
 from imageferry.registry.limits.limiter import RequestLimiter
@@ -94,6 +95,7 @@ class RetryTransport(httpx.AsyncBaseTransport):
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         body = request.stream if isinstance(request.stream, PacedUploadBody) else None
+        begun = time.monotonic()
         async with AnswerDeadline(None if body else _size_of(request)) as deadline:
             if body is not None:
                 body.when_sent = deadline.extend
@@ -107,6 +109,7 @@ class RetryTransport(httpx.AsyncBaseTransport):
                     deadline.extend()
                 response = await read_bounded(response, limit)
         if limit is None:
+            response.extensions[HEAD_SECONDS] = time.monotonic() - begun
             pace_download(response, self._limiter.limits)
         elif response.has_redirect_location:
             # httpx would change some addresses, and stumble over others.

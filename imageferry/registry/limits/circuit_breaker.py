@@ -64,21 +64,29 @@ class CircuitBreaker(ABC):
         self._probing = False
         self._wake()
 
-    async def wait_while_open(self, *, patient: bool = True, fresh: Callable[[], bool] = lambda: False) -> bool:
+    async def wait_while_open(
+        self,
+        *,
+        patient: bool = True,
+        fresh: Callable[[], bool] = lambda: False,
+        gives_way: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Wait until the request may go; return whether it is the probe, which must call ``release_probe``.
 
-        One that is ``fresh``, asked each time, is a probe as soon as there is no other. Raises ``refusal()`` if the
-        breaker is open for good, or the request is not ``patient``.
+        One that is ``fresh``, asked each time, is a probe as soon as there is no other; one that ``gives_way`` is none
+        as long as it does, and is to be woken after that. Raises ``refusal()`` if the breaker is open for good, or the
+        request is not ``patient``.
         """
         while self.is_open:
             rest = self.open_until - self.clock()
-            if not self._probing and (rest <= 0 or fresh()):
+            waits_for_others = self._probing or (rest <= 0 and gives_way())
+            if not waits_for_others and (rest <= 0 or fresh()):
                 self._probing = True
                 return True
             if not patient or (self.open_for_good and not fresh()):
                 raise self.refusal()
             self._waits.add(self.registry, self.seconds_left, self.why)
-            await self._rest(self._changed, None if self._probing else rest)
+            await self._rest(self._changed, None if waits_for_others else rest)
         return False
 
     @staticmethod

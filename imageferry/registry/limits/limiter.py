@@ -6,7 +6,8 @@ Each request passes these policies in this order; each stands in a module of its
 2. quota pacing: what is left of a request limit is spread over its window (``quota_pacing``);
 3. circuit breakers: of a host that is down (``outage``), of one that answers 429 (``rate_limit_hold``). A few requests
    find that out, and spare all others their own time-outs and tries; a registry that comes back soon fails nobody. A
-   host that was reached is asked for what it has answered before (``witness``): if it does, the objects fail, not it;
+   host that was reached is asked for what it has answered before (``witness``): if it does, the objects fail, not it.
+   What is refused again and again while others are answered holds nobody;
 4. concurrency: the slots of exchanges under way, as the user allows (``registry_limits``).
 
 Then its answer is observed. They are no stack of transports: a request that has got its slot must pass the breakers
@@ -29,7 +30,7 @@ from imageferry.registry.limits.circuit_breaker import CircuitBreaker
 from imageferry.registry.limits.outage import FAILURES, PATIENCE, PATIENCE_AT_FIRST, OutageBreaker, is_failure
 from imageferry.registry.limits.quota import Quota, read_quota, retry_after
 from imageferry.registry.limits.quota_pacing import QuotaPacing
-from imageferry.registry.limits.rate_limit_hold import LONGEST_WAIT, RateLimitHold
+from imageferry.registry.limits.rate_limit_hold import LONGEST_WAIT, RateLimitHold, RefusedAddresses
 from imageferry.registry.limits.registry_limits import RegistryLimits
 from imageferry.registry.limits.request_class import OPTIONAL, RequestClass, class_of
 from imageferry.registry.limits.witness import Witnesses
@@ -49,10 +50,11 @@ class _HostState:
         self.outage = OutageBreaker(registry, waits)
         self.rate_limits: dict[RequestClass, RateLimitHold] = {}
         self.pacings: dict[RequestClass, QuotaPacing] = {}
+        self.refused = {each: RefusedAddresses(registry) for each in RequestClass}
 
     @property
     def is_clear(self) -> bool:
-        return self.holds_nothing and not self.outage.knows_failing
+        return self.holds_nothing and not self.outage.knows_failing and not any(self.refused.values())
 
     @property
     def holds_nothing(self) -> bool:
@@ -140,7 +142,7 @@ class RequestLimiter:
         holds = state.holds(class_of(request))
         # One after the other: who is a probe has to be known of each even where a later one refuses.
         for hold in holds:
-            probed += [hold] if await hold.wait_while_open(patient=patient) else []
+            probed += [hold] if await hold.wait_for_turn(address, patient=patient) else []
 
     async def _may_go(self, request: httpx.Request, probed: list[CircuitBreaker], exchange: Exchange) -> bool:
         """Whether a request that has its slot may go: what has tripped while it waited for that holds it too."""
@@ -149,6 +151,8 @@ class RequestLimiter:
             return True
         if state.outage.knows_failing:
             state.outage.check(address_of(request))
+        if refused := state.refused[class_of(request)]:
+            refused.check(address_of(request))
         if probed:
             return await self._seems_there(request, probed, exchange)
         return not any(breaker.is_open for breaker in state.breakers(class_of(request)))
@@ -215,9 +219,11 @@ class RequestLimiter:
             self._record_failure(request, f"it answers {status}", self._patience_for(request))
             return
         if status == 429 or (status == 503 and "retry-after" in response.headers):
-            state = self._state_of(request)
+            state, address = self._state_of(request), address_of(request)
             state.outage.record_answer()
-            self._hold_of(state, request_class).record_refusal(retry_after(response.headers), sent_at)
+            if not state.refused[request_class].record_refusal(address):
+                hold = self._hold_of(state, request_class)
+                hold.record_refusal(retry_after(response.headers), sent_at, address, status)
             return
         if is_failure(request, response):
             self._record_failure(request, f"it answers {status}", self._patience_for(request))
@@ -227,17 +233,27 @@ class RequestLimiter:
             return
         state = self._state_of(request)
         state.outage.record_answer(address_of(request))
-        for held, hold in list(state.rate_limits.items()):
-            # An answer to what was sent before the refusal says nothing of it.
-            if held <= request_class and sent_at >= hold.tripped_at and status not in TRANSIENT_STATUSES:
-                del state.rate_limits[held]
-                hold.reset()
+        if status not in TRANSIENT_STATUSES:
+            self._release(state, request, sent_at)
         if quota is not None:
             self._keep_to(quota, request_class, state)
         if state.holds_nothing:
             self._waits.clear(self._registry)
         if state.is_clear:
             del self._hosts[host]
+
+    @staticmethod
+    def _release(state: _HostState, request: httpx.Request, sent_at: float) -> None:
+        """End the rate limits that would have refused what was answered."""
+        request_class, address = class_of(request), address_of(request)
+        for held, refused in state.refused.items():
+            if held <= request_class:
+                refused.record_answer(address, sent_at)
+        for held, hold in list(state.rate_limits.items()):
+            # An answer to what was sent before the refusal says nothing of it.
+            if held <= request_class and sent_at >= hold.tripped_at:
+                del state.rate_limits[held]
+                hold.reset()
 
     def _is_of_its_own(self, request: httpx.Request) -> bool:
         """Whether the failure of a request says nothing of others: it can fail without harm, or always does."""

@@ -14,7 +14,15 @@ from imageferry.registry.limits.outage import (
     OutageBreaker,
     is_failure,
 )
-from imageferry.registry.limits.rate_limit_hold import LONGEST_WAIT, PATIENCE_WITH_LIMIT, RateLimitHold
+from imageferry.registry.limits.rate_limit_hold import (
+    ADDRESS_GIVEN_UP,
+    ASK_AGAIN,
+    FRESH_PROBES_IF_LONG,
+    LONGEST_WAIT,
+    PATIENCE_WITH_LIMIT,
+    RateLimitHold,
+    RefusedAddresses,
+)
 from imageferry.report.waits import Waits
 
 
@@ -147,3 +155,71 @@ def test_a_registry_that_refuses_for_minutes_is_given_up(hold: RateLimitHold, wa
 def test_which_answers_say_that_a_registry_does_not_work(method: str, status: int, body: bytes, failure: bool) -> None:
     request = httpx.Request(method, "https://x.example/v2/a/manifests/v1")
     assert is_failure(request, httpx.Response(status, content=body, request=request)) is failure
+
+
+async def test_what_was_not_refused_is_asked_first_when_the_pause_is_over(
+    hold: RateLimitHold, waited: list[float]
+) -> None:
+    hold.record_refusal(30.0, CircuitBreaker.clock(), "GET /a")
+    refused = asyncio.create_task(hold.wait_for_turn("GET /a"))
+    other = asyncio.create_task(hold.wait_for_turn("GET /b"))
+    assert await other is True
+    assert not refused.done()
+    # It found nothing out: now the one that gave way may ask.
+    hold.release_probe()
+    assert await refused is True
+
+
+async def test_who_gave_way_to_one_that_is_gone_asks_itself(hold: RateLimitHold, waited: list[float]) -> None:
+    hold.record_refusal(30.0, CircuitBreaker.clock(), "GET /a")
+    other = asyncio.create_task(hold.wait_for_turn("GET /b"))
+    refused = asyncio.create_task(hold.wait_for_turn("GET /a"))
+    await asyncio.sleep(0)
+    other.cancel()
+    async with asyncio.timeout(5):
+        assert await refused is True
+
+
+async def test_a_limit_that_is_given_up_is_confirmed_by_few_others(hold: RateLimitHold) -> None:
+    with pytest.raises(LimitReached):
+        hold.record_refusal(LONGEST_WAIT + 1, CircuitBreaker.clock(), "GET /0")
+    with pytest.raises(LimitReached):
+        await hold.wait_for_turn("GET /0")
+    for number in range(1, FRESH_PROBES_IF_LONG + 1):
+        assert await hold.wait_for_turn(f"GET /{number}") is True
+        with pytest.raises(LimitReached):
+            hold.record_refusal(LONGEST_WAIT + 1, CircuitBreaker.clock(), f"GET /{number}")
+        hold.release_probe()
+    with pytest.raises(LimitReached):
+        await hold.wait_for_turn("GET /new")
+
+
+def test_what_is_refused_while_others_are_answered_is_refused_for_itself(waited: list[float]) -> None:
+    refused = RefusedAddresses("x.example")
+    outcomes = []
+    for number in range(5):
+        outcomes.append(refused.record_refusal("GET /a"))
+        waited.append(1.0)
+        refused.record_answer(f"GET /{number}", CircuitBreaker.clock())
+        waited.append(1.0)
+    assert outcomes == [False, False, True, True, True]
+    # What was sent before the refusal says nothing, nor does what is refused too.
+    assert [refused.record_refusal("GET /b") for _ in range(5)] == [False] * 5
+    refused.record_answer("GET /a", CircuitBreaker.clock())
+    assert refused.record_refusal("GET /a") is False
+
+
+def test_an_address_that_is_refused_for_itself_is_given_up_but_asked_now_and_then(waited: list[float]) -> None:
+    refused = RefusedAddresses("x.example")
+    for _ in range(ADDRESS_GIVEN_UP):
+        refused.check("GET /v2/a/blobs/b")
+        refused.record_refusal("GET /v2/a/blobs/b")
+        waited.append(1.0)
+        refused.record_answer("GET /other", CircuitBreaker.clock())
+        waited.append(1.0)
+    with pytest.raises(LimitReached, match=r"ask x\.example for /v2/a/blobs/b: .* though others are answered"):
+        refused.check("GET /v2/a/blobs/b")
+    waited.append(ASK_AGAIN)
+    refused.check("GET /v2/a/blobs/b")
+    with pytest.raises(LimitReached):
+        refused.check("GET /v2/a/blobs/b")
