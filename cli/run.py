@@ -253,7 +253,7 @@ def _log_to(request: Request, file: LogFile | None) -> None:
 
 
 def _log(image: ImageOutcome) -> None:
-    level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
+    level = logging.DEBUG if image.outcome in (Outcome.UP_TO_DATE, Outcome.KEPT) else logging.INFO
     # The tasks in which images fail log that to Prefect.
     logger.log(level, "%s", format_line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from imageferry.errors import ImageferryError
+from imageferry.existing_tags import ExistingTags
 from imageferry.reference import DOCKER_HUB, Reference
 from imageferry.registry_key import lookup_keys
 from imageferry.selection import PlatformFilter, TagPattern
@@ -104,6 +105,8 @@ class Rule:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     # The destinations as they were written, for the file of rules to run again.
     written: tuple[str, ...] = ()
+    # What becomes of tags that its destinations have already.
+    existing: ExistingTags = field(default_factory=ExistingTags)
 
     @property
     def registries(self) -> frozenset[str]:
