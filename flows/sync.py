@@ -80,7 +80,8 @@ async def _sync(
         run.flow_run_id = str(flow_run.id)
         rules = select_rules(run.engine.configuration, only)
         await end_remains_of_others(run)
-        if only:
+        if only and offered is None:
+            # Who offers a run has said so, and may have planned some by now.
             run.engine.select(rules)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
         copying = _plan_and_copy(run, rules, request, distribute=distribute and not request.dry_run)
@@ -136,8 +137,11 @@ async def _copy_in_subflow(run: RunContext, rule: Rule, request: RunRequest) -> 
 
 
 def select_rules(configuration: Configuration, only: list[str] | None) -> list[str]:
-    """Return the names of the rules whose source contains one of the texts; of all rules without texts."""
-    return [rule.name for rule in configuration.rules if not only or any(text in rule.name for text in only)]
+    """Return the names of the rules whose source contains one of the texts; of all rules without texts.
+
+    Raises ``RuleNotFound`` for a text that is in no source.
+    """
+    return [rule.name for rule in configuration.with_text(only or ())]
 
 
 async def _end(run: RunContext, *, stopped: bool) -> State[None]:
