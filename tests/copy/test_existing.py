@@ -322,3 +322,15 @@ async def test_a_digest_is_never_looked_up_before_it_is_put(
     async with opened(fake_destination.host, writable=True) as repository:
         assert await find_kept(at, policy, repository, digest) is None
     assert fake_destination.count("manifest-head") == 0
+
+
+async def test_what_failed_is_run_again_under_the_same_rule(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    for tag in ("v1", "v2"):
+        fake_source.image("a/app", tag, [tag.encode()])
+    fake_destination.image("a/app", "v1", [b"other"])
+    fake_destination.rules.append(Fault("manifest-put", actions.refuse(403, "DENIED")))
+    report = await run(entry(fake_source, fake_destination, existing="fail", immutable=["w*"]))
+    assert by_tag(report) == {"v1": "failed", "v2": "failed"}
+    assert list(report.retry_options.values()) == [{"existing": "fail", "immutable": ("w*",)}] * 2
