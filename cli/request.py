@@ -52,7 +52,7 @@ class Request:
     retries: Annotated[int, Parameter(("--retries", "-r"), group=HOW)] = DEFAULT_RETRIES
     """More attempts for a failed tag or blob"""
     force: Annotated[bool, Parameter(group=HOW)] = False
-    """Put manifests even where the destination has them"""
+    """Put manifests even where the destination has them, and overwrite tags that rules keep"""
     bandwidth: Annotated[str | None, Parameter(group=HOW)] = None
     """Bytes a second read from all sources together, such as 50MiB/s; each byte is read once for all destinations"""
     dry_run: Annotated[bool, Parameter(group=HOW)] = False

@@ -61,9 +61,10 @@ async def sync(
     Args:
         config: A configuration: a path on the worker's machine; else the name of a block Imageferry Configuration; else
             the name of a variable.
-        only: Only rules whose source contains one of these texts; none means all rules.
+        only: Only rules whose source contains one of these texts; none means all
+            rules. A text that is in no source is an error.
         dry_run: Plan and report, write to no registry.
-        force: Put manifests even where the destination has them.
+        force: Put manifests even where the destination has them, and overwrite tags that rules keep.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
         distribute: Have the workers of the work pool copy: each rule with work is a run of sync-rule/worker.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from imageferry.config.document import Document, KeyPath, type_name
-from imageferry.config.schema import EntrySchema
 from imageferry.existing_tags import Existing, ExistingTags
 from imageferry.patterns import Pattern, PatternError, Patterns
 
@@ -18,14 +17,21 @@ _NO_TAG_HAS = re.compile(r"[^A-Za-z0-9_.\-*?\[\]!{},]")
 _BRACKETED = re.compile(r"\[!?\]?[^\]]*\]|\{[^{}]*\}")
 
 
-def read_existing(document: Document, path: KeyPath, entry: EntrySchema) -> ExistingTags:
-    """Return what the entry at ``path`` says of tags that are there; report the errors in it."""
-    existing = Existing.UPDATE
-    if "existing" in entry.model_fields_set:
-        existing = _read_policy(document, (*path, "existing"), entry.existing)
-    if "immutable" not in entry.model_fields_set:
-        return ExistingTags(existing)
-    return ExistingTags(existing, _read_patterns(document, (*path, "immutable"), entry.immutable))
+_BUILT_IN = ExistingTags()
+
+
+def read_existing(document: Document, path: KeyPath, default: ExistingTags = _BUILT_IN) -> ExistingTags:
+    """Return what the mapping at ``path``, whose types are right, says of tags that are there; report the errors in it.
+
+    A key that is not there is that of ``default``.
+    """
+    written = document.at(path)
+    existing, immutable = default.existing, default.immutable
+    if "existing" in written:
+        existing = _read_policy(document, (*path, "existing"), written["existing"])
+    if "immutable" in written:
+        immutable = _read_patterns(document, (*path, "immutable"), written["immutable"])
+    return ExistingTags(existing, immutable)
 
 
 def _read_policy(document: Document, path: KeyPath, value: object) -> Existing:

@@ -67,7 +67,7 @@ class _Reader:
             self._document.report(inner, wrong_type(entry.source, "text", inner))
             return
         platforms = self._read_platforms((*path, "platforms"), entry.platforms)
-        existing = read_existing(self._document, path, entry)
+        existing = read_existing(self._document, path)
         self.add(entry.source, (*path, "from"), (*path, "to"), platforms, existing=existing)
 
     def add(

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from imageferry.config import ConfigurationError, load_text
+from imageferry.config.document import Document
+from imageferry.config.existing import read_existing
 from imageferry.existing_tags import Existing, ExistingTags
 from imageferry.patterns import Patterns
 
@@ -30,6 +32,14 @@ def test_the_other_form_has_the_defaults() -> None:
     assert rule.existing == ExistingTags()
 
 
+def test_a_key_that_is_not_there_is_that_of_the_default() -> None:
+    document = Document("c", {"both": {"existing": "update", "immutable": ["w*"]}, "one": {"immutable": ["w*"]}})
+    default = ExistingTags(Existing.KEEP, Patterns.parse(["v*"]))
+    assert read_existing(document, ("both",), default) == ExistingTags(immutable=Patterns.parse(["w*"]))
+    assert read_existing(document, ("one",), default) == ExistingTags(Existing.KEEP, Patterns.parse(["w*"]))
+    assert read_existing(document, (), default) == default
+
+
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
@@ -43,7 +53,7 @@ def test_the_other_form_has_the_defaults() -> None:
         ({"immutable": None}, 'immutable: is nothing: expected a list such as ["v*.*.*"], or leave the key out'),
         ({"immutable": [1.5]}, 'immutable[0]: is a number, not text: quote it: "1.5"'),
         ({"immutable": ["v*", ""]}, "immutable[1]: is empty, as no tag is: expected a pattern such as v*.*.*"),
-        ({"immutable": ["/(/"]}, "immutable[0]: '/(/' is not a pattern: missing ): ("),
+        ({"immutable": ["/(/"]}, "immutable[0]: '(' is not a regular expression (RE2): missing ): ("),
         ({"immutable": ["[z-a]*"]}, "immutable[0]: '[z-a]*' is not a pattern: invalid character class"),
         ({"immutable": ["v[0-9"]}, "immutable[0]: 'v[0-9' matches no tag: its '[' has no partner"),
         ({"immutable": ["v{1,2"]}, "immutable[0]: 'v{1,2' matches no tag: its '{' has no partner"),
