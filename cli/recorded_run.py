@@ -49,13 +49,14 @@ async def run_recorded(
 
 async def _run_entered(request: Request, run: RunContext, progress: LiveProgress | LineProgress) -> RunResult:
     engine, stop = run.engine, run.stop
+    rules = request.rules(engine.configuration)
     async with run.monitor.monitoring():
         identity = None if run.monitor.lost else await _flow(request, run)
         if not stop.is_set():
             # Nothing, if the flow has run to its end.
-            await until_stopped(stop, run.runner.run(engine.configuration.rules))
+            await until_stopped(stop, run.runner.run(rules))
         # Nothing, if all was reached: what is left out of a report would pass for copied.
-        engine.give_up_rest(engine.configuration.rules)
+        engine.give_up_rest(rules)
         report = engine.outcomes.report(Status.CANCELLED if stop.is_set() else None, identity)
 
         def say(recorded: int, awaited: int) -> None:
@@ -78,9 +79,10 @@ async def _flow(request: Request, run: RunContext) -> str | None:
         run.monitor.guard(context.client)
         async with context:
             # Tags that are there from the start cost no request.
-            with run.offered(), tags(*registry_tags(run.engine.configuration.rules)):
+            with run.offered(), tags(*registry_tags(request.rules(run.engine.configuration))):
                 state = await _sync(
                     config=request.described,
+                    only=request.only or None,
                     dry_run=request.dry_run,
                     force=request.force,
                     platforms=[str(platform) for platform in request.platforms.platforms] or None,

@@ -17,7 +17,7 @@ from imageferry.config.registries import LimitError, parse_bandwidth
 from imageferry.config.text.read import read_bytes
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.credentials.named import StoredCredentials
-from imageferry.model import Configuration
+from imageferry.model import Configuration, Rule, RuleNotFound
 from imageferry.selection import PlatformFilter, SelectionError
 from orchestration.settings import settings_problems
 
@@ -40,6 +40,8 @@ class Request:
     """Default destination registry, for rules whose destination is empty"""
     namespace: Annotated[str | None, Parameter(group=WHAT)] = None
     """Default destination namespace, for rules whose destination is empty"""
+    only: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
+    """Only rules whose source contains this text; repeatable"""
     os: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
     """Copy only these operating systems: os or os:version; repeatable, comma lists too"""
     arch: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Request:
     retries: Annotated[int, Parameter(("--retries", "-r"), group=HOW)] = DEFAULT_RETRIES
     """More attempts for a failed tag or blob"""
     force: Annotated[bool, Parameter(group=HOW)] = False
-    """Put manifests even where the destination has them"""
+    """Put manifests even where the destination has them, and overwrite tags that rules keep"""
     bandwidth: Annotated[str | None, Parameter(group=HOW)] = None
     """Bytes a second read from all sources together, such as 50MiB/s; each byte is read once for all destinations"""
     dry_run: Annotated[bool, Parameter(group=HOW)] = False
@@ -97,6 +99,10 @@ class Request:
         if self.config is not None:
             return str(self.config)
         return " + ".join(str(file) for file in (self.auth, self.images) if file) or "config.json"
+
+    def rules(self, configuration: Configuration) -> tuple[Rule, ...]:
+        """Return the rules that are done. Raises ``RuleNotFound``."""
+        return configuration.with_text(self.only)
 
     @property
     def platforms(self) -> PlatformFilter:
@@ -166,6 +172,7 @@ def load_configuration(request: Request, credentials: StoredCredentials) -> Conf
             credentials=credentials,
             read=_read_once,
         )
+        problems += _find_unknown_rules(request, configuration)
     except ConfigurationError as error:
         problems += str(error).splitlines()
     # Last: it makes the folder.
@@ -174,6 +181,19 @@ def load_configuration(request: Request, credentials: StoredCredentials) -> Conf
     if problems:
         refuse(problems)
     return configuration
+
+
+def _find_unknown_rules(request: Request, configuration: Configuration) -> list[str]:
+    """Return a problem for each text of ``--only`` that no rule has."""
+    problems = []
+    for text in request.only:
+        try:
+            if not text:
+                raise RuleNotFound("expected a part of a rule's source")
+            configuration.with_text([text])
+        except RuleNotFound as error:
+            problems.append(f"--only {text}: {error}")
+    return problems
 
 
 def refuse(problems: list[str]) -> NoReturn:

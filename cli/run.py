@@ -92,6 +92,7 @@ class CommandRun:
         self._request = request
         self._log = log
         self._configuration = configuration
+        self._rules = request.rules(configuration)
         self._progress = progress
         self._wait = wait
         self._signals = SignalStop()
@@ -159,6 +160,8 @@ class CommandRun:
         stop = self._signals.event()
         mover = None if self._wait is None else _move_as_task
         async with Engine(self._configuration, self._request.options, mover=mover) as engine:
+            if self._request.only:
+                engine.select(rule.name for rule in self._rules)
             engine.outcomes.listeners.append(_log)
             engine.outcomes.note_listeners.append(_log_note)
             self._progress.watch(engine.outcomes)
@@ -168,12 +171,12 @@ class CommandRun:
     async def _run_alone(self, engine: Engine, stop: asyncio.Event) -> RunResult:
         """Let the engine do it all."""
         runner = LocalRunner(engine)
-        stopped = await until_stopped(stop, runner.run(self._configuration.rules))
+        stopped = await until_stopped(stop, runner.run(self._rules))
         return RunResult(self._report(engine, stopped=stopped))
 
     async def _run_recorded(self, engine: Engine, stop: asyncio.Event) -> RunResult:
         """Plan, and once prefect is ready run the flow."""
-        planning = asyncio.create_task(engine.plan_all(self._configuration.rules))
+        planning = asyncio.create_task(engine.plan_all(self._rules))
 
         why = ""
 
@@ -190,7 +193,7 @@ class CommandRun:
 
     def _report(self, engine: Engine, *, stopped: bool) -> Report:
         # Nothing, if all was reached: what is left out of a report would pass for copied.
-        engine.give_up_rest(self._configuration.rules)
+        engine.give_up_rest(self._rules)
         return engine.outcomes.report(Status.CANCELLED if stopped else None)
 
 
@@ -253,7 +256,7 @@ def _log_to(request: Request, file: LogFile | None) -> None:
 
 
 def _log(image: ImageOutcome) -> None:
-    level = logging.DEBUG if image.outcome is Outcome.UP_TO_DATE else logging.INFO
+    level = logging.DEBUG if image.outcome in (Outcome.UP_TO_DATE, Outcome.KEPT) else logging.INFO
     # The tasks in which images fail log that to Prefect.
     logger.log(level, "%s", format_line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
 

@@ -61,9 +61,10 @@ async def sync(
     Args:
         config: A configuration: a path on the worker's machine; else the name of a block Imageferry Configuration; else
             the name of a variable.
-        only: Only rules whose source contains one of these texts; none means all rules.
+        only: Only rules whose source contains one of these texts; none means all
+            rules. A text that is in no source is an error.
         dry_run: Plan and report, write to no registry.
-        force: Put manifests even where the destination has them.
+        force: Put manifests even where the destination has them, and overwrite tags that rules keep.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
         distribute: Have the workers of the work pool copy: each rule with work is a run of sync-rule/worker.
     """
@@ -80,7 +81,8 @@ async def _sync(
         run.flow_run_id = str(flow_run.id)
         rules = select_rules(run.engine.configuration, only)
         await end_remains_of_others(run)
-        if only:
+        if only and offered is None:
+            # Who offers a run has said so, and may have planned some by now.
             run.engine.select(rules)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
         copying = _plan_and_copy(run, rules, request, distribute=distribute and not request.dry_run)
@@ -136,8 +138,11 @@ async def _copy_in_subflow(run: RunContext, rule: Rule, request: RunRequest) -> 
 
 
 def select_rules(configuration: Configuration, only: list[str] | None) -> list[str]:
-    """Return the names of the rules whose source contains one of the texts; of all rules without texts."""
-    return [rule.name for rule in configuration.rules if not only or any(text in rule.name for text in only)]
+    """Return the names of the rules whose source contains one of the texts; of all rules without texts.
+
+    Raises ``RuleNotFound`` for a text that is in no source.
+    """
+    return [rule.name for rule in configuration.with_text(only or ())]
 
 
 async def _end(run: RunContext, *, stopped: bool) -> State[None]:

@@ -51,7 +51,7 @@ async def sync_rule(
         rule: The rule's source, as the configuration writes it.
         config: A configuration: a path on the worker's machine; else the name of a block Imageferry Configuration; else
             the name of a variable.
-        force: Put manifests even where the destination has them.
+        force: Put manifests even where the destination has them, and overwrite tags that rules keep.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
         images: Copy only these tags (digests where there is no tag) of those that the rule selects; none means all.
         withheld: Leave these names at destinations alone: another rule writes them.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import heapq
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +13,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from imageferry.errors import ImageferryError
+from imageferry.existing_tags import ExistingTags
 from imageferry.reference import DOCKER_HUB, Reference
 from imageferry.registry_key import lookup_keys
 from imageferry.selection import PlatformFilter, TagPattern
+from imageferry.text import shorten_repr
+
+# Rules that are named where a text is in none.
+NEAREST_NAMED = 3
 
 
 class RuleNotFound(ImageferryError):
@@ -104,6 +112,8 @@ class Rule:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     # The destinations as they were written, for the file of rules to run again.
     written: tuple[str, ...] = ()
+    # What becomes of tags that its destinations have already.
+    existing: ExistingTags = field(default_factory=ExistingTags)
 
     @property
     def registries(self) -> frozenset[str]:
@@ -135,6 +145,16 @@ class Configuration:
         others = tuple(other for other in self.rules if other is not rule)
         return replace(self, rules=(rule if images is None else _select_images(rule, images),), others=others)
 
+    def with_text(self, texts: Sequence[str]) -> tuple[Rule, ...]:
+        """Return the rules whose source contains one of the texts, in their order; without texts, all.
+
+        Raises ``RuleNotFound`` for a text that is in no source.
+        """
+        for text in texts:
+            if not any(text in rule.name for rule in self.rules):
+                raise RuleNotFound(_describe_nearest(text, [rule.name for rule in self.rules]))
+        return tuple(rule for rule in self.rules if not texts or any(text in rule.name for text in texts))
+
     def settings_of(self, registry: str) -> RegistrySettings:
         """Return the settings of a registry: each key from its own entry, else that of ``*``, else the default."""
         entries = (self.registries.get(registry), self.registries.get(ANY_REGISTRY), BUILT_IN_LIMITS.get(registry))
@@ -156,6 +176,23 @@ class Configuration:
             if key in self.access:
                 return self.access[key]
         return None
+
+
+def _describe_nearest(text: str, names: Sequence[str]) -> str:
+    """Return what is wrong with a text that is in none of the rules' names, and which of these are like it."""
+    if not names:
+        return f"no rule's source contains {shorten_repr(text)}: there are no rules"
+    matcher = difflib.SequenceMatcher(b=text.lower())
+
+    def likeness(name: str) -> float:
+        ratios = []
+        for part in (name, *re.split("[/:@,]", name)):
+            matcher.set_seq1(part.lower())
+            ratios.append(matcher.ratio())
+        return max(ratios)
+
+    near = heapq.nlargest(NEAREST_NAMED, names, key=likeness)
+    return f"no rule's source contains {shorten_repr(text)}; nearest: {', '.join(near)}"
 
 
 def _select_images(rule: Rule, images: Sequence[str]) -> Rule:

@@ -43,8 +43,8 @@ async def publish_report(flow_run_id: str) -> None:
 
 
 def _noteworthy(report: Report) -> list[ImageOutcome]:
-    """Return what is not up to date, failures first."""
-    changed = [image for image in report.images if image.outcome is not Outcome.UP_TO_DATE]
+    """Return what is neither up to date nor kept, failures first."""
+    changed = [image for image in report.images if image.outcome not in (Outcome.UP_TO_DATE, Outcome.KEPT)]
     return sorted(changed, key=lambda image: image.outcome is not Outcome.FAILED)
 
 

@@ -23,6 +23,7 @@ RATE_WINDOW = 5.0
 _VERBS = {
     Outcome.COPIED: "copied",
     Outcome.UP_TO_DATE: "up to date",
+    Outcome.KEPT: "kept",
     Outcome.SKIPPED: "skipped",
     Outcome.FAILED: "failed",
     Outcome.WOULD_COPY: "would copy",

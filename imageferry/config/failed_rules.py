@@ -28,6 +28,8 @@ class _Failed:
     source: str
     destination: str
     platforms: tuple[str, ...]
+    # Its other keys, as they are written.
+    options: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
     repository: str = ""
     tag: str | None = None
     # The repository and the tags that it writes, where they are known before tags are listed.
@@ -35,7 +37,7 @@ class _Failed:
 
 
 def rules_to_run_again(report: Report) -> dict[str, list[str]] | list[dict[str, Any]]:
-    """Return a rule for each failure of a run: a mapping, or a list where one has a platform filter.
+    """Return a rule for each failure of a run: a mapping, or a list where one has a platform filter or another option.
 
     Whatever failed, the rules can be read again: what no file may say of named tags (two rules that write one tag, a
     tag that is none) is said with an expression, which is judged once the tags are listed.
@@ -43,16 +45,20 @@ def rules_to_run_again(report: Report) -> dict[str, list[str]] | list[dict[str, 
     failed = [*dict.fromkeys(_failed_rules(report))]
     writers = Counter(name for each in failed for name in each.writes)
     rules = [_as_expression(each) if any(writers[name] > 1 for name in each.writes) else each for each in failed]
-    if any(each.platforms for each in rules):
-        # Only the form of a list can have a filter.
-        return [
-            {"from": each.source, "to": each.destination} | ({"platforms": [*each.platforms]} if each.platforms else {})
-            for each in rules
-        ]
+    if any(each.platforms or each.options for each in rules):
+        # Only the form of a list can have options.
+        return [_as_entry(each) for each in rules]
     found: dict[str, list[str]] = {}
     for each in rules:
         found.setdefault(each.source, []).append(each.destination)
     return found
+
+
+def _as_entry(rule: _Failed) -> dict[str, Any]:
+    entry: dict[str, Any] = {"from": rule.source, "to": rule.destination}
+    if rule.platforms:
+        entry["platforms"] = [*rule.platforms]
+    return entry | {key: [*value] if isinstance(value, tuple) else value for key, value in rule.options}
 
 
 def _failed_rules(report: Report) -> Iterator[_Failed]:
@@ -62,7 +68,8 @@ def _failed_rules(report: Report) -> Iterator[_Failed]:
                 (image.source, image.destination), (image.source, image.destination)
             )
             platforms = report.retry_platforms.get((source, destination), [])
-            written = _Failed(_NUMBER.sub("", source), destination, tuple(platforms))
+            options = report.retry_options.get((source, destination), {})
+            written = _Failed(_NUMBER.sub("", source), destination, tuple(platforms), tuple(options.items()))
             yield _read(written) or _read_apart(written)
 
 

@@ -9,9 +9,11 @@ from typing import Any
 from imageferry.config.defaults import Defaults
 from imageferry.config.destination import parse_destination
 from imageferry.config.document import Document, KeyPath, type_name
+from imageferry.config.existing import read_existing
 from imageferry.config.schema import EntrySchema, validate, wrong_type
 from imageferry.config.source import parse_source
 from imageferry.errors import ImageferryError
+from imageferry.existing_tags import ExistingTags
 from imageferry.model import Destination, Rule, Source
 from imageferry.reference import Reference
 from imageferry.rule_order import find_circles
@@ -65,7 +67,8 @@ class _Reader:
             self._document.report(inner, wrong_type(entry.source, "text", inner))
             return
         platforms = self._read_platforms((*path, "platforms"), entry.platforms)
-        self.add(entry.source, (*path, "from"), (*path, "to"), platforms)
+        existing = read_existing(self._document, path)
+        self.add(entry.source, (*path, "from"), (*path, "to"), platforms, existing=existing)
 
     def add(
         self,
@@ -73,6 +76,8 @@ class _Reader:
         at: KeyPath,
         to: KeyPath,
         platforms: PlatformFilter = PlatformFilter(),  # noqa: B008 - it is frozen
+        *,
+        existing: ExistingTags = ExistingTags(),  # noqa: B008 - it is frozen
     ) -> None:
         """Add the rule of the source ``text``, which is written at ``at``, and the destinations at ``to``."""
         try:
@@ -94,7 +99,7 @@ class _Reader:
         self._names[text] += 1
         # No source ends in ")", so no other rule has this name.
         name = text if self._names[text] == 1 else f"{text} ({self._names[text]})"
-        self.rules.append(Rule(name, source, tuple(found), platforms, tuple(found.values())))
+        self.rules.append(Rule(name, source, tuple(found), platforms, tuple(found.values()), existing=existing))
         self._paths.append(at)
 
     def refuse_circles(self) -> None:

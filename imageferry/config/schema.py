@@ -65,6 +65,8 @@ class EntrySchema(Schema):
     source: Any = Field(alias="from")
     to: Any
     platforms: list[str] | None = None
+    existing: Any = None
+    immutable: list[str] | None = None
 
 
 # Values that must not be shown, not even when they have the wrong type.

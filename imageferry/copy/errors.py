@@ -56,3 +56,20 @@ class TooManyMatches(ImageferryError):
 
 class TagCollision(ImageferryError):
     """Several rules would write different images to one tag."""
+
+
+class OtherContent(ImageferryError):
+    """A tag is at the destination with other content, and its rule does not overwrite it."""
+
+    def __init__(self, tag: str, there: str, here: str) -> None:
+        super().__init__(f"{tag} is there with other content ({there}, here {here})")
+
+
+class CannotJudge(ImageferryError):
+    """A registry does not say whether a tag is there, and its rule does not overwrite one that is."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"{problem}; whether the tag is there must be known before it is put (existing and immutable): "
+            "give an account that may read there"
+        )

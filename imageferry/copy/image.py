@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from imageferry.concurrency import for_each
 from imageferry.copy.blobs import BlobDistributor
 from imageferry.copy.errors import DeliveryError, LeftBehind, as_expected
+from imageferry.copy.existing import find_kept
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.manifest_budget import ManifestBudget, ManifestReader, ShareExceeded
@@ -20,6 +21,7 @@ from imageferry.copy.platforms import FilteredImage, filter_platforms
 from imageferry.copy.registries import Registries
 from imageferry.copy.results import Results
 from imageferry.errors import ImageferryError
+from imageferry.existing_tags import ExistingTags
 from imageferry.reference import Reference
 from imageferry.registry import Descriptor, Manifest, Repository
 from imageferry.registry.errors import DigestMismatch, NotFound, RegistryError
@@ -132,18 +134,27 @@ class ImageCopier:
         active = copying.active()
         # A digest that the user names is promised: it is what the others ask for.
         pinned = root.digest == job.source.digest
+        existing = ExistingTags() if self.force else job.existing
         await asyncio.gather(
-            *(copying.put_root(root, each, pinned=pinned) for each in destinations if str(each) in active)
+            *(copying.put_root(root, each, existing, pinned=pinned) for each in destinations if str(each) in active)
         )
         for destination in destinations:
-            if str(destination) in copying.stored:
+            if str(destination) in copying.stored or str(destination) in copying.kept:
                 outcome = self._outcome(job, destination, root, copying)
                 outcome.seconds = round(time.monotonic() - begun, 3)
                 self._results.finish(job, destination, outcome)
         return copying.failures
 
     def _outcome(self, job: CopyJob, destination: Reference, root: Manifest, copying: _ImageCopy) -> ImageOutcome:
-        """Return the outcome at a destination where the root was put, as the registry has it there."""
+        """Return the outcome at a destination where the root was put, as the registry has it there, or another kept."""
+        if (kept := copying.kept.get(str(destination))) is not None:
+            return ImageOutcome(
+                source=job.name,
+                destination=str(destination),
+                outcome=Outcome.KEPT,
+                digest=kept,
+                bytes=copying.sent[str(destination)],
+            )
         stored = copying.stored[str(destination)]
         outcome = ImageOutcome(
             source=job.name,
@@ -169,7 +180,8 @@ class _ImageCopy:
     """An image that is being copied. A destination that fails drops out, and the others go on.
 
     Destinations are keyed by their references as text. ``failures`` has the error of each that failed, ``sent`` the
-    bytes that each was sent, ``stored`` what each that has the image made of its root.
+    bytes that each was sent, ``stored`` what each that has the image made of its root, ``kept`` the digest of what
+    stays at each where the tag is not to be overwritten.
     """
 
     def __init__(
@@ -193,6 +205,7 @@ class _ImageCopy:
         self.failures: dict[str, ImageferryError] = {}
         self.sent = sent
         self.stored: dict[str, StoredManifest] = {}
+        self.kept: dict[str, str] = {}
 
     async def open(self, destinations: Iterable[Reference]) -> None:
         """Open the destinations; one that cannot be opened has failed."""
@@ -224,9 +237,17 @@ class _ImageCopy:
             # What cannot be read fails every destination that needs it.
             self._fail(keys, error)
 
-    async def put_root(self, root: Manifest, destination: Reference, *, pinned: bool) -> None:
+    async def put_root(self, root: Manifest, destination: Reference, existing: ExistingTags, *, pinned: bool) -> None:
         """Put the image's own manifest, under its tag or its digest: the last step. ``pinned``: as it is, or not."""
         key = str(destination)
+        try:
+            kept = await find_kept(destination, existing, self._repositories[key], root.digest)
+        except Exception as error:
+            self._fail([key], error)
+            return
+        if kept is not None:
+            self.kept[key] = kept
+            return
         stored = await self._put(root, destination.tag or root.digest, key, 0)
         if stored is None:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from imageferry.existing_tags import ExistingTags
 from imageferry.reference import Reference
 from imageferry.selection import PlatformFilter
 
@@ -14,7 +15,7 @@ class CopyJob:
 
     ``finished`` are the destinations whose outcome is known, ``found`` has the digest that the plan found at each that
     has something under this name. ``withheld`` are those of the rule that it must not be copied to, since another rule
-    writes there.
+    writes there. ``existing`` says what becomes of a tag that is there all the same when it is to be put.
     """
 
     source: Reference
@@ -24,6 +25,7 @@ class CopyJob:
     found: dict[Reference, str] = field(default_factory=dict)
     rule: str = ""
     withheld: tuple[Reference, ...] = ()
+    existing: ExistingTags = field(default_factory=ExistingTags)
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from imageferry.copy.batches import Batch
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.job import CopyJob
 from imageferry.errors import ImageferryError
+from imageferry.existing_tags import ExistingTags
 from imageferry.model import Destination, Rule
 from imageferry.reference import Reference
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
@@ -29,7 +30,7 @@ class Results:
         self._outcomes.planned += images
 
     def add(self, outcome: ImageOutcome) -> None:
-        """Record the outcome of an image that needs no job: one that is up to date, or that a dry run would copy."""
+        """Record the outcome of an image that needs no job: up to date, kept, or what a dry run would copy."""
         self._outcomes.add(outcome)
 
     def finish(self, job: CopyJob, destination: Reference, outcome: ImageOutcome) -> None:
@@ -52,12 +53,21 @@ class Results:
         for destination in job.destinations:
             if destination not in job.finished:
                 job.finished.add(destination)
-                self.fail(job.name, str(destination), job.platforms, failures.get(str(destination), error))
+                error_there = failures.get(str(destination), error)
+                self.fail(job.name, str(destination), job.platforms, error_there, job.existing)
         self.on_finished(job)
 
-    def fail(self, source: str, destination: str, platforms: PlatformFilter, error: BaseException) -> None:
-        """Record an image that failed, with the error's message."""
+    def fail(
+        self,
+        source: str,
+        destination: str,
+        platforms: PlatformFilter,
+        error: BaseException,
+        existing: ExistingTags,
+    ) -> None:
+        """Record an image that failed, with the error's message, and the keys of its rule."""
         self._outcomes.retry_platforms[source, destination] = [str(platform) for platform in platforms.platforms]
+        self._outcomes.retry_options[source, destination] = existing.as_written()
         message = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
         self._outcomes.add(ImageOutcome(source=source, destination=destination, outcome=Outcome.FAILED, error=message))
 
@@ -71,7 +81,7 @@ class Results:
         for number, destination in enumerate(rule.destinations):
             # "" is the default destination, which other flags would change.
             written = (rule.written and rule.written[number]) or str(destination.repository)
-            self.fail(rule.name, written, platforms, error)
+            self.fail(rule.name, written, platforms, error, rule.existing)
             failures.append((rule.name, written))
         return failures
 
@@ -84,6 +94,7 @@ class Results:
         self._outcomes.retry_as[image] = (source, written)
         # The filter is the rule's own, whatever holds for the whole run.
         self._outcomes.retry_platforms[source, written] = [str(platform) for platform in rule.platforms.platforms]
+        self._outcomes.retry_options[source, written] = rule.existing.as_written()
 
     def merge(self, batch: Batch, images: Iterable[ImageOutcome], *, again: bool = False) -> None:
         """Record what another run reported of the batch's images; those that it did not report stay unfinished.
@@ -100,6 +111,7 @@ class Results:
                 if image.outcome is Outcome.FAILED:
                     key = image.source, image.destination
                     self._outcomes.retry_platforms[key] = [str(platform) for platform in job.platforms.platforms]
+                    self._outcomes.retry_options[key] = job.existing.as_written()
                 elif again and image.outcome is Outcome.UP_TO_DATE:
                     image = replace(image, outcome=Outcome.COPIED)
                 self.finish(job, destination, image)

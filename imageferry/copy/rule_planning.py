@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from imageferry.copy.collisions import Collisions
+from imageferry.copy.errors import OtherContent
 from imageferry.copy.forecast import Forecasts, read_forecast
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
@@ -21,6 +22,9 @@ from imageferry.registry import Descriptor
 from imageferry.registry.client import PAGE
 from imageferry.registry.errors import LoginFailed, NotFound, RegistryError
 from imageferry.report.outcomes import ImageOutcome, Outcome
+
+# Up to so many images of a rule that keeps tags, these are looked up rather than all tags listed.
+LOOKED_UP = 3
 
 
 class RulePlanning:
@@ -47,6 +51,7 @@ class RulePlanning:
         self._forecasts = forecasts
         self._failures = failures
         self._platforms = rule.platforms or options.platforms
+        self._existing = rule.existing
         self._withheld: dict[Reference, tuple[Reference, ...]] = {}
         self.jobs: dict[Reference, CopyJob] = {}
         # The tags of a destination, where all of them are known.
@@ -90,7 +95,8 @@ class RulePlanning:
 
     async def list_destination_tags(self, images: int) -> None:
         """List the tags that destinations have, where that costs fewer requests than it saves."""
-        if images > 1 and not self._options.force:
+        looked_up = LOOKED_UP if self._existing.keeps_some else 1
+        if images > looked_up and not self._options.force:
             await asyncio.gather(*(self._list_tags(each.repository, images) for each in self._rule.destinations))
 
     async def compare(self, image: tuple[Reference, list[Reference]]) -> None:
@@ -108,6 +114,7 @@ class RulePlanning:
                     found={destination: digest for destination, digest in outdated.items() if digest},
                     rule=self._rule.name,
                     withheld=self._withheld.get(source, ()),
+                    existing=self._existing,
                 )
         except Exception as error:
             # Whatever it is, the other images go on.
@@ -116,12 +123,15 @@ class RulePlanning:
     async def _filter_outdated(self, source: Reference, destinations: list[Reference]) -> dict[Reference, str | None]:
         """Return the destinations to copy to, each with the digest that it has under this name, None for nothing.
 
-        The others are up to date or have failed, and are recorded so.
+        The others are up to date or kept, or have failed, and are recorded so.
         """
         if self._options.force:
             return dict.fromkeys(destinations)
+        destinations = [each for each in destinations if not self._keep_listed(source, each)]
         answers = await asyncio.gather(*(self._head_or_fail(source, each) for each in destinations))
         found = {answer[0]: answer[1].digest if answer[1] else None for answer in answers if answer is not None}
+        for destination in [each for each, digest in found.items() if digest and self._existing.keeps(each.tag)]:
+            self._add(source, destination, Outcome.KEPT, found.pop(destination))
         if not any(found.values()):
             return found
         try:
@@ -131,11 +141,42 @@ class RulePlanning:
             return {}
         for destination in [each for each, digest in found.items() if digest and digest == wanted]:
             del found[destination]
-            self._results.add(
-                ImageOutcome(
-                    source=str(source), destination=str(destination), outcome=Outcome.UP_TO_DATE, digest=wanted
-                )
-            )
+            self._add(source, destination, Outcome.UP_TO_DATE, wanted)
+        return await self._refuse_other_content(source, found, wanted)
+
+    def _keep_listed(self, source: Reference, destination: Reference) -> bool:
+        """Return whether a tag stays as it is because the destination's list has it; it is recorded so."""
+        tags = self._tags.get(destination.name, ())
+        if destination.tag not in tags or not self._existing.keeps(destination.tag):
+            return False
+        self._add(source, destination, Outcome.KEPT, None)
+        return True
+
+    async def _refuse_other_content(
+        self, source: Reference, found: dict[Reference, str | None], wanted: str | None
+    ) -> dict[Reference, str | None]:
+        """Return what is left to copy; a tag with other content than ``wanted`` has failed where the rule says so."""
+        refused = {
+            each: digest for each, digest in found.items() if digest and self._existing.refuses_other_content(each.tag)
+        }
+        if not refused:
+            return found
+        if wanted is None or self._platforms:
+            # Whether a filter leaves anything of a single image, and what a source that does not answer HEAD has, is
+            # seen where it is read.
+            try:
+                wanted = await self._budget.spend(source, lambda reader: self._find_copied_digest(source, reader))
+            except Exception as error:
+                self._fail(source, found, error)
+                return {}
+        if wanted is None:
+            return found
+        for destination, digest in refused.items():
+            del found[destination]
+            if digest == wanted:
+                self._add(source, destination, Outcome.UP_TO_DATE, wanted)
+            else:
+                self._fail(source, [destination], OtherContent(str(destination.tag), digest, wanted))
         return found
 
     async def _head_or_fail(
@@ -213,7 +254,10 @@ class RulePlanning:
                 if pages >= images and len(page) >= (repository.tags.page_size or PAGE):
                     # To go on would cost more than a HEAD for each image.
                     return
-        except NotFound:
+        except NotFound as error:
+            if self._existing.keeps_some and "NAME_UNKNOWN" not in error.codes:
+                # It may have no such list: what is to be kept is looked up.
+                return
             self._known.add_empty(repository)
         except Exception:
             # Whatever it is, the HEAD of each image reports what is wrong.
@@ -231,9 +275,7 @@ class RulePlanning:
         for destination in destinations:
             if digest:
                 self._forecasts.add(source, destination, digest, self._platforms)
-            self._results.add(
-                ImageOutcome(source=str(source), destination=str(destination), outcome=outcome, digest=digest)
-            )
+            self._add(source, destination, outcome, digest)
 
     async def _find_copied_digest(self, source: Reference, reader: ManifestReader) -> str | None:
         """Return the digest that a copy would have; None if the filter leaves nothing. Raises ``ImageferryError``."""
@@ -249,7 +291,12 @@ class RulePlanning:
         # Some answer 404 to every HEAD, though GET works.
         return found.digest if found else (await reader.read(repository, source.target)).digest
 
+    def _add(self, source: Reference, destination: Reference, outcome: Outcome, digest: str | None) -> None:
+        self._results.add(
+            ImageOutcome(source=str(source), destination=str(destination), outcome=outcome, digest=digest)
+        )
+
     def _fail(self, source: Reference, destinations: Iterable[Reference], error: BaseException) -> None:
         for destination in destinations:
             self._failures.append((str(source), str(destination)))
-            self._results.fail(str(source), str(destination), self._platforms, error)
+            self._results.fail(str(source), str(destination), self._platforms, error, self._existing)

@@ -6,6 +6,7 @@ None of these holds a request, a response or a header: an ``httpx`` error would 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,15 @@ CREDENTIALS = "imageferry.credentials"
 
 # Characters of what a registry says that are quoted.
 _QUOTED = 500
+
+# How registries refuse to overwrite a tag (ECR, GAR, Nexus: 400; Artifactory: 403; ACR: 405; Quay, GitLab: 409; Harbor:
+# 412), and what they say then: the statuses alone mean other things too.
+_REFUSES_TAG = frozenset({400, 403, 405, 409, 412})
+_SAYS_IMMUTABLE = re.compile(
+    r"immutab|ImageTagAlreadyExists|cannot be overwritten|/overwrite artifact|does not allow updating assets"
+    r"|operation is disallowed on this registry, repository or image",
+    re.IGNORECASE,
+)
 
 # Where registries and token servers give reasons in a form of their own, in the order in which they are quoted.
 _REASON_KEYS = ("error", "errors", "error_description", "message", "Message", "detail", "details", "reason")
@@ -149,10 +159,25 @@ def error_for(response: httpx.Response, action: str, host: str) -> RegistryError
     elif status == 400 and b"SSL certificate" in _body(response):
         # nginx: "No required SSL certificate was sent", "The SSL certificate error".
         advice = "it wants a client certificate that it trusts: give client_cert and client_key in auth"
+    elif _says_immutable(response, f"{' '.join(codes)} {said}"):
+        advice = "its tags are immutable: use existing: keep"
     elif kind is NotFound and response.request.method == "POST":
         # Harbor's projects, and repositories at ECR, are not made on push.
         advice = "its repository or project must be created there first"
     return kind(action, reason, advice=advice, status=status, codes=codes)
+
+
+def refuses_to_overwrite(response: httpx.Response) -> bool:
+    """Return whether the answer to a PUT of a tag says that the tag is there and cannot be changed."""
+    codes, said = _read_reasons(response)
+    return _says_immutable(response, f"{' '.join(codes)} {said}")
+
+
+def _says_immutable(response: httpx.Response, reasons: str) -> bool:
+    if response.status_code not in _REFUSES_TAG or not _SAYS_IMMUTABLE.search(reasons):
+        return False
+    _, is_manifest, target = response.request.url.path.rpartition("/manifests/")
+    return response.request.method == "PUT" and bool(is_manifest) and ":" not in target
 
 
 def no_credentials(host: str) -> str:

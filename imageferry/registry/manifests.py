@@ -18,6 +18,7 @@ from imageferry.registry.errors import (
     NotFound,
     RegistryError,
     Unavailable,
+    refuses_to_overwrite,
 )
 from imageferry.registry.manifest import (
     ACCEPT,
@@ -147,7 +148,8 @@ class Manifests:
         repository, action = self._repository, self._action("put", target)
         headers = {"content-type": manifest.media_type}
         answer = await repository.send(RegistryRequest("PUT", self._path(target), action, headers, manifest.body))
-        if answer.status_code in _IMMUTABLE and await self._refers_to(target, manifest.digest):
+        refused = answer.status_code in _IMMUTABLE or refuses_to_overwrite(answer)
+        if refused and await self._refers_to(target, manifest.digest):
             return StoredManifest(manifest.digest, manifest.digest)
         check_status(answer, action, repository.host, 201, 200, 202)
         named = _named_digest(answer.headers)

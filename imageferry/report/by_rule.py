@@ -17,6 +17,7 @@ class RuleStats:
     rule: str
     copied: int = 0
     up_to_date: int = 0
+    kept: int = 0
     skipped: int = 0
     would_copy: int = 0
     bytes: int = 0
@@ -31,7 +32,7 @@ class RuleStats:
     @property
     def images(self) -> int:
         """The number of images of the rule."""
-        return self.copied + self.up_to_date + self.skipped + self.would_copy + self.failed
+        return self.copied + self.up_to_date + self.kept + self.skipped + self.would_copy + self.failed
 
     def add(self, image: ImageOutcome) -> None:
         """Add one outcome."""
@@ -41,6 +42,8 @@ class RuleStats:
                 self.copied += 1
             case Outcome.UP_TO_DATE:
                 self.up_to_date += 1
+            case Outcome.KEPT:
+                self.kept += 1
             case Outcome.SKIPPED:
                 self.skipped += 1
             case Outcome.FAILED:

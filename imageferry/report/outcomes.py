@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,6 +13,9 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_seri
 
 from imageferry.report.waits import Waits
 from imageferry.text import format_duration, format_size
+
+# Keys of a rule with their values, as a configuration has them; a list is a tuple.
+RuleOptions = Mapping[str, str | tuple[str, ...]]
 
 
 class Status(StrEnum):
@@ -28,6 +31,7 @@ class Outcome(StrEnum):
 
     COPIED = "copied"
     UP_TO_DATE = "up_to_date"
+    KEPT = "kept"
     SKIPPED = "skipped"
     FAILED = "failed"
     WOULD_COPY = "would_copy"
@@ -55,6 +59,7 @@ class Totals(BaseModel):
 
     copied: int = 0
     up_to_date: int = 0
+    kept: int = 0
     skipped: int = 0
     failed: int = 0
     would_copy: int = 0
@@ -71,6 +76,8 @@ class Totals(BaseModel):
                 self.copied += 1
             case Outcome.UP_TO_DATE:
                 self.up_to_date += 1
+            case Outcome.KEPT:
+                self.kept += 1
             case Outcome.SKIPPED:
                 self.skipped += 1
             case Outcome.FAILED:
@@ -100,6 +107,7 @@ class Report(BaseModel):
     notes: list[str] = Field(default_factory=list)
     # For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
     retry_platforms: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
+    retry_options: dict[tuple[str, str], RuleOptions] = Field(default_factory=dict, exclude=True)
     retry_as: dict[tuple[str, str], tuple[str, str]] = Field(default_factory=dict, exclude=True)
 
     @field_serializer("images", mode="wrap")
@@ -131,6 +139,7 @@ class Report(BaseModel):
             parts = [f"{totals.would_copy:,} would be copied"]
         parts += [
             f"{totals.up_to_date:,} up to date",
+            *([f"{totals.kept:,} kept"] if totals.kept else []),
             f"{totals.skipped:,} skipped",
             f"{totals.failed:,} failed",
         ]
@@ -149,6 +158,8 @@ class Outcomes:
     planned: int = 0
     # The platform filter of failed images, by source and destination.
     retry_platforms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    # The other keys of the rule of failed images, as they are written, by source and destination.
+    retry_options: dict[tuple[str, str], RuleOptions] = field(default_factory=dict)
     # The rule to run again for a failed image, where that is not a rule of this image alone.
     retry_as: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     # Blobs that are being sent, by digest: bytes sent, and bytes in all.
@@ -195,5 +206,6 @@ class Outcomes:
             images=self.images,
             notes=self.notes,
             retry_platforms=self.retry_platforms,
+            retry_options=self.retry_options,
             retry_as=self.retry_as,
         )

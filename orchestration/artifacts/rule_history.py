@@ -63,6 +63,7 @@ def history_row(report: Report, figures: RuleStats) -> Row:
         "run": f"{report.started:%Y-%m-%d %H:%M}",
         "copied": f"{figures.copied:,}",
         "up to date": f"{figures.up_to_date:,}",
+        **({"kept": f"{figures.kept:,}"} if figures.kept else {}),
         "skipped": f"{figures.skipped:,}",
         "failed": f"{figures.failed:,}",
         "sent": format_size(figures.bytes),

@@ -85,6 +85,7 @@ def _counts(report: Report) -> list[str]:
         rows = [("would be copied", f"{totals.would_copy:,}")]
     rows += [
         ("up to date", f"{totals.up_to_date:,}"),
+        *([("kept as they were", f"{totals.kept:,}")] if totals.kept else []),
         ("skipped by a filter", f"{totals.skipped:,}"),
         ("failed", f"{totals.failed:,}"),
         ("read", format_size(totals.bytes_read)),

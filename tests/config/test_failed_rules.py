@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from imageferry.config.failed_rules import rules_to_run_again
 from imageferry.config.text.read import read_file
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
+from imageferry.existing_tags import Existing, ExistingTags
 from imageferry.model import Configuration, Rule
+from imageferry.patterns import Patterns
 from imageferry.reference import Reference
 from imageferry.report.by_rule import stats_by_rule
 from imageferry.report.files import Format, format_document, write_text
@@ -38,6 +41,15 @@ def read_back(outcomes: Outcomes, folder: Path, form: Format = "yaml") -> Config
     path = folder / f"failed.{form}"
     write_text(path, format_document(rules_to_run_again(outcomes.report()), form))
     return load(Files(images=path), environment=NONE)
+
+
+def existing_of(configuration: Configuration, *listed: str) -> set[tuple[str, str, ExistingTags]]:
+    """What the rules copy, each with what becomes of a tag that is there."""
+    return {
+        (source, destination, rule.existing)
+        for rule in configuration.rules
+        for source, destination, _ in copied(replace(configuration, rules=(rule,)), *listed)
+    }
 
 
 def copied(configuration: Configuration, *listed: str) -> set[tuple[str, str, tuple[str, ...]]]:
@@ -94,6 +106,20 @@ async def test_the_filter_of_the_flags_is_kept(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("form", ["yaml", "json"])
+async def test_what_becomes_of_tags_that_are_there_is_kept(tmp_path: Path, form: Format) -> None:
+    text = """
+    images:
+      - {from: a.example/x, to: b.example/x, existing: keep}
+      - {from: a.example/y, to: b.example/y, existing: fail, immutable: ["v*.*.*", /^1/]}
+      - {from: a.example/z, to: b.example/z}
+    """
+    rules = load_text(text, "c.yaml", environment=NONE)
+    again = read_back(await not_reached(rules), tmp_path, form)
+    assert [rule.existing for rule in again.rules] == [rule.existing for rule in rules.rules]
+    assert again.rules[1].existing == ExistingTags(Existing.FAIL, Patterns.parse(["v*.*.*", "/^1/"]))
+
+
 async def test_a_default_destination_is_written_as_it_was_found(tmp_path: Path) -> None:
     rules = load_text("images: {a.example/x/app: ''}", "c.yaml", registry="h.example", namespace="m", environment=NONE)
     outcomes = await not_reached(rules)
@@ -147,31 +173,42 @@ TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,12}", fullmatch=True)
 DIGESTS = st.sampled_from(["sha256:" + "a" * 64, "sha512:" + "b" * 128])
 IMAGES = st.builds(lambda host, name, at: f"{host}/{name}{at}", HOSTS, NAMES, TAGS.map(":{}".format))
 PINNED = st.builds(lambda image, digest: f"{image}@{digest}", IMAGES, DIGESTS)
+EXISTING = st.builds(
+    ExistingTags,
+    st.sampled_from(Existing),
+    st.lists(st.sampled_from(["v*.*.*", "1e3", "0x1f", "/^[0-9]+$/", "[!a]?", "{a,b}*", "yes", "*"]), max_size=2).map(
+        Patterns.parse
+    ),
+)
 PLATFORMS = st.lists(st.sampled_from(["linux/amd64", "linux/arm64/v8", "windows:10.0/amd64", "*/arm"]), max_size=2)
 
 
 @settings(deadline=None)
 @given(
-    st.lists(st.tuples(IMAGES | PINNED, IMAGES, PLATFORMS), max_size=6, unique_by=lambda each: each[:2]),
+    st.lists(st.tuples(IMAGES | PINNED, IMAGES, PLATFORMS, EXISTING), max_size=6, unique_by=lambda each: each[:2]),
     st.sampled_from(["yaml", "json"]),
 )
 def test_whatever_failed_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, images: list[tuple[str, str, list[str]]], form: Format
+    tmp_path_factory: pytest.TempPathFactory, images: list[tuple[str, str, list[str], ExistingTags]], form: Format
 ) -> None:
     outcomes = Outcomes()
     expected = set()
+    policies = set()
     pinned: dict[str, Any] = {}
-    for source, destination, platforms in images:
+    for source, destination, platforms, existing in images:
         if "@" in source and pinned.setdefault(destination, source) != source:
             # Two digests under one name were refused before the run.
             continue
         outcomes.add(ImageOutcome(source, destination, Outcome.FAILED))
         outcomes.retry_platforms[source, destination] = platforms
+        outcomes.retry_options[source, destination] = existing.as_written()
+        policies.add((source, destination, existing))
         expected.add((source, destination, tuple(dict.fromkeys(platforms))))
     listed = {source.partition("@")[0].rpartition(":")[2] for source, _, _ in expected}
     again = read_back(outcomes, tmp_path_factory.getbasetemp(), form)
     found = {(a, b, tuple(dict.fromkeys(platforms))) for a, b, platforms in copied(again, *listed)}
     assert found == expected
+    assert existing_of(again, *listed) == policies
 
 
 @given(st.sampled_from(["1e3", "0x1f", ".5", "123", "0755", "yes", "~", "null"]), st.sampled_from(["yaml", "json"]))

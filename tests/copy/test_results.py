@@ -8,6 +8,8 @@ from imageferry.copy.batches import Batch
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.job import CopyJob
 from imageferry.copy.results import Results
+from imageferry.existing_tags import Existing, ExistingTags
+from imageferry.patterns import Patterns
 from imageferry.reference import Reference
 from imageferry.registry.errors import NotFound
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
@@ -61,3 +63,15 @@ def test_what_another_run_reports_of_a_batch_is_the_outcome_of_its_images(outcom
     results.merge(batch, [*reported, last], again=True)
     assert batch.is_finished
     assert outcomes.images == [*reported, replace(last, outcome=Outcome.COPIED)]
+
+
+def test_what_failed_keeps_what_its_rule_says_of_tags_that_are_there(outcomes: Outcomes) -> None:
+    policy = ExistingTags(Existing.KEEP, Patterns.parse(["v*"]))
+    given_up, elsewhere = (CopyJob(SOURCE.at(tag), (NEAR.at(tag),), PlatformFilter(), existing=policy) for tag in "ab")
+    results = Results(outcomes)
+    results.give_up(given_up, ValueError("a bug"))
+    failed = ImageOutcome(elsewhere.name, str(NEAR.at("b")), Outcome.FAILED, error="why")
+    results.merge(Batch("rule", 1, 1, (elsewhere,)), [failed])
+    assert outcomes.retry_options == {
+        (str(SOURCE.at(tag)), str(NEAR.at(tag))): {"existing": "keep", "immutable": ("v*",)} for tag in "ab"
+    }

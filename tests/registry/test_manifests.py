@@ -204,6 +204,67 @@ async def test_an_immutable_tag_that_is_right_already_is_well(
     assert fake_destination.digest("a/app", "v1") == manifest.digest
 
 
+# What registries say where a tag is not to be overwritten.
+IMMUTABLE = [
+    (
+        400,
+        "TAG_INVALID",
+        "The image tag 'v1' already exists in the 'app' repository and cannot be overwritten because "
+        "the tag is immutable.",
+    ),  # ECR
+    (400, "ImageTagAlreadyExistsException", ""),
+    (412, "PRECONDITION", "Failed to process request due to 'app:v1' configured as immutable."),  # Harbor
+    (409, "TAG_IMMUTABLE", "tag 'v1' is immutable"),  # Quay
+    (400, "MANIFEST_INVALID", "cannot update tag v1. The repository has enabled tag immutability"),  # GAR
+    (405, "UNSUPPORTED", "The operation is disallowed on this registry, repository or image."),  # ACR, locked
+    (403, "DENIED", "Not enough permissions to delete/overwrite artifact 'docker:app/v1/manifest.json'"),  # Artifactory
+    (400, "UNKNOWN", "Repository does not allow updating assets: docker"),  # Nexus
+]
+
+
+@pytest.mark.parametrize(("status", "code", "message"), IMMUTABLE)
+async def test_a_tag_that_is_not_to_be_overwritten_is_said_to_be_so(
+    fake_destination: FakeRegistry, status: int, code: str, message: str
+) -> None:
+    fake_destination.image("a/app", "v1", [b"other"])
+    fake_destination.rules.append(Fault("manifest-put", actions.refuse(status, code, message)))
+    manifest = Manifest.of(image_manifest([]).data, OCI_MANIFEST)
+    async with opened(fake_destination.host, writable=True) as repository:
+        with pytest.raises(RegistryError) as told:
+            await repository.manifests.put("v1", manifest)
+        assert f"answered {status}" in str(told.value)
+        assert f"({code}{': ' if message else ''}{message}" in str(told.value)
+        assert str(told.value).endswith("; its tags are immutable: use existing: keep")
+        # A digest is no tag.
+        with pytest.raises(RegistryError) as other:
+            await repository.manifests.put(manifest.digest, manifest)
+        assert "existing: keep" not in str(other.value)
+        # Nor does it matter where the tag is right already: an earlier attempt may have put it.
+        fake_destination.add_manifest("a/app", "v1", manifest.body, OCI_MANIFEST)
+        assert (await repository.manifests.put("v1", manifest)).digest == manifest.digest
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (400, "TAG_INVALID", "manifest tag did not match URI"),
+        (403, "DENIED", "adding 5 MiB exceeds the quota of 1 GiB"),
+        (405, "UNSUPPORTED", "The operation is unsupported."),
+        (409, "CONFLICT", "upload in progress"),
+        (412, "PROJECTPOLICYVIOLATION", "current image with 7 vulnerabilities"),
+        (500, "UNKNOWN", "tag v1 is immutable"),
+    ],
+)
+async def test_another_refusal_says_nothing_of_immutable_tags(
+    fake_destination: FakeRegistry, status: int, code: str, message: str
+) -> None:
+    fake_destination.rules.append(Fault("manifest-put", actions.refuse(status, code, message)))
+    async with opened(fake_destination.host, writable=True) as repository:
+        with pytest.raises(RegistryError) as told:
+            await repository.manifests.put("v1", Manifest.of(image_manifest([]).data, OCI_MANIFEST))
+    assert "immutable: use" not in str(told.value)
+
+
 async def test_words_of_a_registry_cannot_write_to_the_terminal(fake_source: FakeRegistry) -> None:
     fake_source.rules.append(Fault(None, actions.refuse(403, "DENIED", "no\x1b[2J\u202e" + "x" * 9999)))
     async with opened(fake_source.host) as repository:

@@ -25,6 +25,18 @@ def test_each_outcome_is_counted_under_its_name(outcome: Outcome) -> None:
     assert stats.images == 2
 
 
+def test_what_was_kept_is_in_the_summary_where_something_was() -> None:
+    outcomes = Outcomes()
+    outcomes.add(image(Outcome.UP_TO_DATE))
+    assert outcomes.report().summary.startswith("0 copied, 1 up to date, 0 skipped, 0 failed; ")
+    outcomes.add(image(Outcome.KEPT))
+    report = outcomes.report()
+    assert report.summary.startswith("0 copied, 1 up to date, 1 kept, 0 skipped, 0 failed; ")
+    assert report.status is Status.COMPLETED
+    assert json.loads(report.to_json())["totals"]["kept"] == 1
+    assert "retry_options" not in report.to_json()
+
+
 def test_a_transfer_adds_bytes_and_blobs_and_no_images() -> None:
     totals = Totals(copied=1, bytes_read=10, blobs_mounted=1)
     other = Totals(copied=5, failed=1, bytes_read=1, bytes_written=2, blobs_copied=3, blobs_mounted=4, blobs_present=5)

@@ -35,6 +35,13 @@ def test_a_row_has_the_figures_of_a_run() -> None:
     }
 
 
+def test_a_row_has_what_was_kept_where_something_was() -> None:
+    report = Report(started=datetime.now(UTC), seconds=9.0, status=Status.COMPLETED, totals=Totals(), images=[])
+    row = history_row(report, RuleStats("quay.io/a", copied=1, kept=1_200))
+    assert (row["copied"], row["kept"]) == ("1", "1,200")
+    assert "kept" not in history_row(report, RuleStats("quay.io/a", copied=1))
+
+
 def test_a_failure_in_a_row_is_no_markup() -> None:
     failed = ImageOutcome("quay.io/a:v2", "b.example/a:v2", Outcome.FAILED, error="[run](javascript:alert(1))")
     report = Report(started=datetime.now(UTC), seconds=9.0, status=Status.FAILED, totals=Totals(), images=[failed])

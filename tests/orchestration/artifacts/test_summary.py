@@ -6,6 +6,7 @@ from imageferry import __version__
 from imageferry.report.by_rule import RuleStats
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status, Totals
 from orchestration.artifacts.summary import BAR, FAILURES_LISTED, format_bar, format_headline, format_summary
+from tasks.publish_report import _noteworthy
 
 
 def failed(source: str, error: str = "it is not there") -> ImageOutcome:
@@ -100,3 +101,13 @@ def test_images_with_a_warning_are_listed() -> None:
     ]
     assert "and 3 more: see the report" in lines
     assert format_summary(report(), [], {}, {}).startswith("## Images")
+
+
+def test_ten_thousand_kept_tags_are_a_number() -> None:
+    images = [ImageOutcome(f"quay.io/a:{n}", f"b.example/a:{n}", Outcome.KEPT) for n in range(10_000)]
+    kept = report(*images, kept=10_000)
+    found = format_summary(kept, [RuleStats("quay.io/a", kept=10_000)], {}, {})
+    assert "| kept as they were | 10,000 |" in found
+    assert len(found) < 1_000
+    assert _noteworthy(kept) == []
+    assert "kept" not in format_summary(report(up_to_date=1), [], {}, {})

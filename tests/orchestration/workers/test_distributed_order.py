@@ -1,6 +1,7 @@
 """The order of rules, and the images of a batch, where runs on workers do the copying: without a server or workers."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -118,3 +119,40 @@ async def test_an_exception_that_nobody_expects_costs_one_batch(
         f"{fake_destination.host}/bad:v1": "failed",
         f"{fake_destination.host}/well:v1": "copied",
     }
+
+
+class LateWorkers(Workers):
+    """Workers that begin after something has happened."""
+
+    def __init__(self, text: str, monkeypatch: pytest.MonkeyPatch, happening: Callable[[], object]) -> None:
+        super().__init__(text, monkeypatch)
+        self._happening = happening
+
+    async def _start(self, parameters: dict[str, Any]) -> Any:
+        self._happening()
+        return await super()._start(parameters)
+
+
+@pytest.mark.parametrize("existing", ["keep", "fail"])
+async def test_workers_judge_again_what_is_there(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch, existing: str
+) -> None:
+    for number in range(5):
+        fake_source.image("a/app", f"v{number}", [bytes([number])])
+    there = fake_destination.image("a/app", "v0", [b"own"])
+    rule = {"from": f"{fake_source.host}/a/app", "to": f"{fake_destination.host}/a/app", "existing": existing}
+    workers = LateWorkers(
+        configured([rule], fake_source, fake_destination),
+        monkeypatch,
+        lambda: fake_destination.tag("a/app", "v1", there),
+    )
+    report = await workers.copy()
+    expected = "kept" if existing == "keep" else "failed"
+    found = {name.rpartition(":")[2]: outcome for name, outcome in outcomes(report).items()}
+    assert found == {"v0": expected, "v1": expected, "v2": "copied", "v3": "copied", "v4": "copied"}
+    # What the plan has seen is not given to a worker.
+    assert [sorted(run["images"]) for run in workers.runs] == [["v1", "v2", "v3", "v4"]]
+    assert fake_destination.digest("a/app", "v1") == there
+    assert report.totals.kept == 2 * (existing == "keep")
+    assert all("is there with other content" in error for error in errors(report).values())
+    assert list(report.retry_options.values()) == [{"existing": "fail"}] * report.totals.failed
