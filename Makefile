@@ -59,7 +59,7 @@ test: $(INSTALLED) ## all tests; more for pytest: make test ARGS='-k plan'
 		[ "$${CI:-}" != true ] || exit 1
 		echo "tests that need them are skipped" >&2
 	done
-	exec $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	exec $(BIN)/python -m pytest -n $$(( $$(nproc) + 1 )) --dist loadgroup $(ARGS)
 
 .PHONY: quick
 quick: $(INSTALLED) ## the tests that need neither Prefect's server nor a registry, and are quick

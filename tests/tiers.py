@@ -30,6 +30,7 @@ FIXTURES = {
 # Files and folders whose import alone brings Prefect, which takes seconds: `--quick` does not even read them.
 IMPORTS_PREFECT = (
     "tests/browser",
+    "tests/cli/test_only.py",
     "tests/deployments",
     "tests/flows/test_plan.py",
     "tests/orchestration/artifacts/test_keys.py",
@@ -37,6 +38,7 @@ IMPORTS_PREFECT = (
     "tests/orchestration/artifacts/test_rule_history.py",
     "tests/orchestration/artifacts/test_run_name.py",
     "tests/orchestration/artifacts/test_run_tags.py",
+    "tests/orchestration/artifacts/test_summary.py",
     "tests/orchestration/blocks",
     "tests/orchestration/deployments",
     "tests/orchestration/server/test_client_call.py",
