@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from imageferry.newest import NewestTags, NewestVersions, parse_date
 from imageferry.versions import Version, parse_version
 
+MANY = ["1.0", "1.1", "1.1-alpine3.1", "1.0-alpine3.2", "2.0-rc1", "2.0", "v2.0", "3", "3.1-r1", "3.1-r10", "1.1.7"]
+
 
 def versions(tags: str) -> list[Version]:
     return [version for tag in tags.split() if (version := parse_version(tag)) is not None]
@@ -38,9 +40,7 @@ def test_the_newest_versions(newest: NewestVersions, tags: str, taken: str) -> N
 
 
 @given(
-    st.permutations(
-        ["1.0", "1.1", "1.1-alpine3.1", "1.0-alpine3.2", "2.0-rc1", "2.0", "v2.0", "3", "3.1-r1", "3.1-r10", "1.1.7"]
-    ),
+    st.permutations(MANY),
     st.integers(1, 5),
     st.sampled_from(["versions", "majors", "minors", "patches"]),
 )
@@ -50,7 +50,8 @@ def test_the_order_of_the_tags_does_not_matter(tags: list[str], count: int, leve
 
 
 def test_the_newest_tags_by_version() -> None:
-    assert NewestTags(2).select(["1.0", "1.1", "1.1-r1", "1.1-r2", "1.1-r10"], {}) == {
+    tags = ["1.0", "1.1", "1.1-r1", "1.1-r2", "1.1-r10"]
+    assert NewestTags(2).select(tags, {}) == {
         "1.0",
         "1.1",
         "1.1-r2",

@@ -61,7 +61,6 @@ def read_tag_policy(document: Document, path: KeyPath) -> TagPolicy:
     if validate(document, path, TagsSchema) is None:
         return TagPolicy()
     reader = _PolicyReader(document, path, value)
-    newest: NewestVersions | NewestTags | None = reader.read("newest", _read_newest)
     policy = TagPolicy(
         include=reader.read("include", _read_patterns),
         exclude=reader.read("exclude", _read_patterns),
@@ -69,7 +68,7 @@ def read_tag_policy(document: Document, path: KeyPath) -> TagPolicy:
         prereleases=value.get("prereleases"),
         variants=reader.read("variants", _read_patterns),
         numbers=reader.read("numbers", _read_numbers),
-        newest=newest,
+        newest=_read_newest(document, (*path, "newest")) if "newest" in value else None,
         max_age=reader.read("max_age", _read_age),
         always=reader.read("always", _read_tags) or frozenset(),
         at_least=reader.read("at_least", _read_count) or 0,
