@@ -17,7 +17,15 @@ from cli.server import server
 from cli.worker import worker
 from imageferry import __version__
 from imageferry.credentials.named import NamedCredentials
-from orchestration.server.own_server import ServerError, configured_server, find_or_start_server
+from orchestration.server.own_server import (
+    ConfiguredServer,
+    NoServer,
+    ServerError,
+    SetupError,
+    configured_server,
+    find_or_start_server,
+)
+from orchestration.server.prefect_import import prefect_settings_checked
 
 app = App(
     name="imageferry",
@@ -38,6 +46,10 @@ def sync(request: Annotated[Request, Parameter(name="*")] = _NOTHING_ASKED) -> i
     """
     named = NamedCredentials()
     configuration = load_configuration(request, named)
+    for notice in request.notices:
+        print(f"imageferry: {notice}", file=sys.stderr)
+    if not configuration.rules:
+        print("imageferry: nothing to do: there are no rules", file=sys.stderr)
     if request.no_history and named.names:
         refuse(
             [f"credentials {name}: Prefect keeps them, and --no-history is without it" for name in sorted(named.names)]
@@ -48,21 +60,21 @@ def sync(request: Annotated[Request, Parameter(name="*")] = _NOTHING_ASKED) -> i
             if request.distribute:
                 wait = _workers(request)
             elif not request.no_history:
-                found = opened.enter_context(find_or_start_server())
-                if found.notice:
-                    print(f"imageferry: {found.notice}", file=sys.stderr)
-                wait = found.wait_until_ready
+                wait = opened.enter_context(_server(sorted(named.names))).wait_until_ready
             from cli.run import prepare, run  # noqa: PLC0415 - they import what takes a while; the server starts
 
             if wait is not None and named.names:
                 prepare(request)
                 wait(lambda seconds: None)
-                from orchestration.blocks.stored import read_access_block  # noqa: PLC0415 - it imports prefect
+                with prefect_settings_checked():
+                    from orchestration.blocks.stored import read_access_block  # noqa: PLC0415 - it imports prefect
 
                 configuration = load_configuration(request, read_access_block)
             return run(request, configuration, wait)
+        except SetupError as error:
+            refuse([f"{error}; or copy with --no-history, without Prefect"])
         except ServerError as error:
-            print(f"imageferry: {error}\n  --no-history copies without it", file=sys.stderr)
+            print(f"imageferry: {error}", file=sys.stderr)
             return FAILED
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -75,6 +87,28 @@ app.command(server)
 app.command(worker)
 
 
+def _server(blocks: list[str]) -> ConfiguredServer:
+    """Return the run's server; it is said where that is not the one that is set.
+
+    ``blocks`` are those that the configuration names: they are on the server that is set, and on no other. Raises
+    ``ServerError``; without blocks only ``SetupError``, since all is copied without a server too.
+    """
+    try:
+        found = find_or_start_server()
+    except SetupError:
+        raise
+    except ServerError as error:
+        if blocks:
+            raise
+        return NoServer(str(error))
+    if found.is_substitute and blocks:
+        found.close()
+        raise ServerError(f"{found.notice.partition(';')[0]}: it has the credentials {', '.join(blocks)}")
+    if found.notice:
+        print(f"imageferry: {found.notice}", file=sys.stderr)
+    return found
+
+
 def _workers(request: Request) -> Callable[[Callable[[float], None]], None]:
     """Return the wait for the server; report what ``--distribute`` lacks and end, where something is missing."""
     try:
@@ -84,7 +118,8 @@ def _workers(request: Request) -> Callable[[Callable[[float], None]], None]:
     from cli.run import prepare  # noqa: PLC0415 - it imports what takes a while
 
     prepare(request)
-    from orchestration.workers.distribute import find_workers_problem  # noqa: PLC0415 - it imports prefect
+    with prefect_settings_checked():
+        from orchestration.workers.distribute import find_workers_problem  # noqa: PLC0415 - it imports prefect
 
     if problem := find_workers_problem():
         refuse([f"--distribute: {problem}"])

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import NoReturn
 
+from cli.exit_codes import INTERRUPTED
+from cli.standard_streams import prepare_streams
 from orchestration.server.own_server import ServerError, find_or_start_server
 
 # Words with which no server of our own is wanted: they ask for help, or for a server of the user's.
@@ -19,6 +21,7 @@ _SET_UP = {"deploy", "server", "worker"}
 
 def main() -> NoReturn:
     """Run the command line and end the process with its status."""
+    prepare_streams()
     words = sys.argv[1:]
     # What is imported stays: to look for garbage among it takes a tenth of the start. The run turns it on again.
     gc.disable()
@@ -30,7 +33,11 @@ def main() -> NoReturn:
                 opened.enter_context(find_or_start_server())
         from cli.app import run  # noqa: PLC0415 - see above
 
-        status = run(words)
+        try:
+            status = run(words)
+        except KeyboardInterrupt:
+            # Before the run takes the signals: while a configuration is read from a pipe, say.
+            status = INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prefect.client.schemas.objects import State
 from prefect.context import AsyncClientContext, tags
 from prefect.states import Completed, Failed
 
@@ -11,10 +12,12 @@ from cli.result import RunResult
 from flows.sync import sync
 from imageferry.concurrency import until_stopped
 from imageferry.report.outcomes import Status
-from imageferry.text import describe_exception, format_count
+from imageferry.text import format_count
 from orchestration.artifacts.run_tags import registry_tags
+from orchestration.final_states import set_final_states
 from orchestration.run_context import RunContext
-from orchestration.server.recorder import drain, end_flow_run
+from orchestration.server.client_call import describe_server_error
+from orchestration.server.recorder import drain
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,15 +26,23 @@ if TYPE_CHECKING:
     from cli.terminal.progress import LineProgress, LiveProgress
     from imageferry.copy.engine import Engine
 
+# Seconds for a last try to reach a server that was given up.
+LAST_TRY = 2.0
+
 # The engine tries again by itself; a second attempt of Prefect's would find the run gone.
 _sync = sync.with_options(retries=0)
 
 
 async def run_recorded(
-    request: Request, engine: Engine, stop: asyncio.Event, progress: LiveProgress | LineProgress
+    request: Request, engine: Engine, stop: asyncio.Event, progress: LiveProgress | LineProgress, why: str = ""
 ) -> RunResult:
-    """Run the flow, and whatever becomes of Prefect's server, copy every image."""
+    """Run the flow, and whatever becomes of Prefect's server, copy every image.
+
+    ``why`` says in words why there is no server from the start; empty where there is one.
+    """
     run = RunContext(engine, stop)
+    if why:
+        run.monitor.mark_lost(why)
     with run.entered():
         return await _run_entered(request, run, progress)
 
@@ -39,7 +50,7 @@ async def run_recorded(
 async def _run_entered(request: Request, run: RunContext, progress: LiveProgress | LineProgress) -> RunResult:
     engine, stop = run.engine, run.stop
     async with run.monitor.monitoring():
-        identity = await _flow(request, run)
+        identity = None if run.monitor.lost else await _flow(request, run)
         if not stop.is_set():
             # Nothing, if the flow has run to its end.
             await until_stopped(stop, run.runner.run(engine.configuration.rules))
@@ -54,7 +65,8 @@ async def _run_entered(request: Request, run: RunContext, progress: LiveProgress
         await drain(run.monitor)
     if identity is not None and run.monitor.lost and not stop.is_set():
         summary = f"{report.summary}; history incomplete: {run.monitor.why}"
-        await end_flow_run(identity, (Failed if report.totals.failed else Completed)(message=summary))
+        state: State[None] = (Failed if report.totals.failed else Completed)(message=summary)
+        await set_final_states(run, LAST_TRY, root=(identity, state))
     return RunResult(report, _missing(run, identity))
 
 
@@ -77,7 +89,7 @@ async def _flow(request: Request, run: RunContext) -> str | None:
                 )
     except Exception as error:
         # Prefect's own: what the flow does itself never comes out of it.
-        run.monitor.mark_lost(describe_exception(error))
+        run.monitor.mark_lost(describe_server_error(error))
         return run.flow_run_id
     if not state.is_final():
         run.monitor.mark_lost(f"it has left the flow run {state.name}")

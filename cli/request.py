@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import Group, Parameter
 
 from cli.exit_codes import USAGE
+from cli.log_file import find_log_problem
 from imageferry.config import ConfigurationError, find_files, load
 from imageferry.config.registries import LimitError, parse_bandwidth
+from imageferry.config.text.read import read_bytes
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.credentials.named import StoredCredentials
 from imageferry.model import Configuration
@@ -42,9 +45,9 @@ class Request:
     arch: Annotated[list[str], Parameter(group=WHAT)] = field(default_factory=list)
     """Copy only these architectures: arm64, arm64:v8 or arm64/v8; repeatable, comma lists too"""
 
-    proc: Annotated[int, Parameter(group=HOW)] = DEFAULT_PROC
+    proc: Annotated[int, Parameter(("--proc", "-p"), group=HOW)] = DEFAULT_PROC
     """Blobs in flight at once"""
-    retries: Annotated[int, Parameter(group=HOW)] = DEFAULT_RETRIES
+    retries: Annotated[int, Parameter(("--retries", "-r"), group=HOW)] = DEFAULT_RETRIES
     """More attempts for a failed tag or blob"""
     force: Annotated[bool, Parameter(group=HOW)] = False
     """Put manifests even where the destination has them"""
@@ -60,7 +63,7 @@ class Request:
     report: Annotated[Path | None, Parameter(group=SHOWN, allow_leading_hyphen=True)] = None
     """Write the report as JSON to this file; - is standard output"""
     log: Annotated[Path | None, Parameter(group=SHOWN)] = None
-    """Append the log to this file; standard error otherwise"""
+    """Append the log to this file, whose folder is made if need be; standard error otherwise"""
     log_level: Annotated[Literal["debug", "info", "warning", "error"] | None, Parameter(group=SHOWN)] = None
     """How much is logged: info to a file, warning to standard error where nothing is said"""
     output_success_images: Annotated[Path | None, Parameter(group=SHOWN)] = None
@@ -71,6 +74,19 @@ class Request:
     """Format of these two files"""
     quiet: Annotated[bool, Parameter(group=SHOWN)] = False
     """No progress"""
+    # Early versions of image-syncer kept there what they had copied.
+    records: Annotated[Path | None, Parameter(group=SHOWN, show=False)] = None
+
+    @property
+    def notices(self) -> list[str]:
+        """What is to be reported of flags that are taken and change nothing."""
+        notices = []
+        if self.config is not None and (self.auth is not None or self.images is not None):
+            ignored = " and ".join(f"--{flag}" for flag in ("auth", "images") if getattr(self, flag) is not None)
+            notices.append(f"--config {self.config} has it all: {ignored} left unread, as image-syncer does")
+        if self.records is not None:
+            notices.append("--records is not needed: what is up to date is found at the destination")
+        return notices
 
     @property
     def described(self) -> str:
@@ -78,7 +94,9 @@ class Request:
         if self.distribute:
             # Workers stand in other folders.
             return str((find_files(self.config, None, None, Path.cwd()).config or Path()).absolute())
-        return " + ".join(str(file) for file in (self.auth, self.images) if file) or str(self.config or "config.json")
+        if self.config is not None:
+            return str(self.config)
+        return " + ".join(str(file) for file in (self.auth, self.images) if file) or "config.json"
 
     @property
     def platforms(self) -> PlatformFilter:
@@ -128,7 +146,6 @@ def load_configuration(request: Request, credentials: StoredCredentials) -> Conf
         problems += settings_problems()
     for flag, file in (
         ("report", request.report),
-        ("log", request.log),
         ("output-success-images", request.output_success_images),
         ("output-failed-images", request.output_failed_images),
     ):
@@ -142,9 +159,18 @@ def load_configuration(request: Request, credentials: StoredCredentials) -> Conf
         problems += str(error).splitlines()
     try:
         files = find_files(request.config, request.auth, request.images, Path.cwd())
-        configuration = load(files, registry=request.registry, namespace=request.namespace, credentials=credentials)
+        configuration = load(
+            files,
+            registry=request.registry,
+            namespace=request.namespace,
+            credentials=credentials,
+            read=_read_once,
+        )
     except ConfigurationError as error:
         problems += str(error).splitlines()
+    # Last: it makes the folder.
+    if not problems and request.log is not None and (problem := find_log_problem(request.log)):
+        problems.append(f"--log {request.log}: {problem}")
     if problems:
         refuse(problems)
     return configuration
@@ -155,6 +181,10 @@ def refuse(problems: list[str]) -> NoReturn:
     for problem in problems:
         print(f"imageferry: {problem}", file=sys.stderr)
     raise SystemExit(USAGE)
+
+
+# A configuration that names stored credentials is read twice, and a pipe gives its content once.
+_read_once = functools.cache(read_bytes)
 
 
 def _split(values: list[str]) -> list[str]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from cli.exit_codes import DONE, FAILED, INTERRUPTED
+from cli.log_file import LogFile
+from cli.outputs import describe_unwritten, write_outputs
 from cli.result import RunResult
 from cli.signals import SignalStop
 from cli.terminal import summary
@@ -27,8 +29,9 @@ from imageferry.copy.runner import LocalRunner
 from imageferry.model import Configuration
 from imageferry.report import files
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status
-from imageferry.text import format_duration
-from orchestration.server.own_server import ServerError
+from imageferry.text import escape_control, format_duration
+from orchestration.server.own_server import ServerError, SetupError
+from orchestration.server.prefect_import import prefect_settings_checked
 from orchestration.server.prefect_settings import CLIENT_DEFAULTS, prefect_home, set_defaults
 
 if TYPE_CHECKING:
@@ -50,18 +53,23 @@ def run(request: Request, configuration: Configuration, wait: Wait | None) -> in
     """Do what the command line asks; return the exit status.
 
     With the flow, once Prefect's server has been waited for; without ``wait``, the engine alone. Raises
-    ``ServerError``.
+    ``SetupError``.
     """
     progress = progress_for(sys.stderr, quiet=request.quiet)
+    log = LogFile(request.log) if request.log else None
     with progress.running():
-        result = CommandRun(request, configuration, progress, wait).result()
+        result = CommandRun(request, configuration, progress, wait, log).result()
     if result.missing:
         print(f"imageferry: Prefect's history of this run is incomplete: {result.missing}", file=sys.stderr)
     report = result.report
-    try:
-        _write(request, report)
-    except OSError as error:
-        print(f"imageferry: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+    problems = write_outputs(request, report)
+    if log is not None and log.failure is not None:
+        problems.append(describe_unwritten("--log", log.path, log.failure))
+    to_stderr = request.report is not None and files.is_standard_output(request.report)
+    summary.print_summary(report, Console(stderr=to_stderr, highlight=False))
+    for problem in problems:
+        print(f"imageferry: {problem}", file=sys.stderr)
+    if problems and report.status is Status.COMPLETED:
         return FAILED
     return {Status.COMPLETED: DONE, Status.CANCELLED: INTERRUPTED}.get(report.status, FAILED)
 
@@ -73,38 +81,48 @@ class CommandRun:
     SIGTERM, at which it would end the process.
     """
 
-    def __init__(self, request: Request, configuration: Configuration, progress: Progress, wait: Wait | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        configuration: Configuration,
+        progress: Progress,
+        wait: Wait | None,
+        log: LogFile | None = None,
+    ) -> None:
         self._request = request
+        self._log = log
         self._configuration = configuration
         self._progress = progress
         self._wait = wait
         self._signals = SignalStop()
-        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        # Why there is no history, in words; empty where Prefect's server is ready.
+        self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
         self._result: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
 
     def result(self) -> RunResult:
-        """Run, and return what the run leaves. Raises ``ServerError``."""
+        """Run, and return what the run leaves. Raises ``SetupError``."""
         # What hangs as the loop ends must not keep the process: the run has its result before that.
         threading.Thread(target=self._loop, name="imageferry", daemon=True).start()
         with self._signals.on_signals():
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 # A run that was stopped does not wait for it any more.
                 try:
-                    self._make_ready()
+                    self._ready.set_result(self._make_ready())
                 except BaseException as error:
                     self._ready.set_exception(error)
-                else:
-                    self._ready.set_result(None)
             while not self._result.done():
                 concurrent.futures.wait([self._result], timeout=CHECK_SIGNALS_EVERY)
             return self._result.result()
 
-    def _make_ready(self) -> None:
-        """Import prefect and wait for its server, unless the run is stopped meanwhile. Raises ``ServerError``."""
+    def _make_ready(self) -> str:
+        """Import prefect and wait for its server, unless the run is stopped meanwhile; say why there is none.
+
+        Raises ``SetupError``.
+        """
         if self._wait is None:
             gc.enable()
-            _log_to(self._request)
-            return
+            _log_to(self._request, self._log)
+            return ""
         prepare(self._request)
 
         def on_wait(seconds: float) -> None:
@@ -112,16 +130,23 @@ class CommandRun:
             if self._signals.requested:
                 raise _StoppedEarly
 
+        why = ""
         try:
             _import_flow()
             self._wait(on_wait)
+        except SetupError:
+            raise
+        except ServerError as error:
+            # Data first, history second.
+            why = str(error)
         except OSError as error:
-            raise ServerError(f"Prefect cannot use its folder {prefect_home(os.environ)}: {error}") from None
+            raise SetupError(f"Prefect cannot use its folder {prefect_home(os.environ)}: {error}") from None
         except _StoppedEarly:
-            return
+            return ""
         finally:
             self._progress.say("")
-        _log_to(self._request)
+        _log_to(self._request, self._log)
+        return why
 
     def _loop(self) -> None:
         try:
@@ -135,6 +160,7 @@ class CommandRun:
         mover = None if self._wait is None else _move_as_task
         async with Engine(self._configuration, self._request.options, mover=mover) as engine:
             engine.outcomes.listeners.append(_log)
+            engine.outcomes.note_listeners.append(_log_note)
             self._progress.watch(engine.outcomes)
             result = await (self._run_alone(engine, stop) if self._wait is None else self._run_recorded(engine, stop))
         self._result.set_result(result)
@@ -149,15 +175,18 @@ class CommandRun:
         """Plan, and once prefect is ready run the flow."""
         planning = asyncio.create_task(engine.plan_all(self._configuration.rules))
 
+        why = ""
+
         async def ready() -> None:
-            await asyncio.wrap_future(self._ready)
+            nonlocal why
+            why = await asyncio.wrap_future(self._ready)
 
         if await until_stopped(stop, ready()):
             planning.cancel()
             return RunResult(self._report(engine, stopped=True))
         from cli.recorded_run import run_recorded  # noqa: PLC0415 - it imports prefect
 
-        return await run_recorded(self._request, engine, stop, self._progress)
+        return await run_recorded(self._request, engine, stop, self._progress, why)
 
     def _report(self, engine: Engine, *, stopped: bool) -> Report:
         # Nothing, if all was reached: what is left out of a report would pass for copied.
@@ -177,11 +206,15 @@ class _StoppedEarly(Exception):
 
 
 def _import_flow() -> None:
-    """Import the flow, which takes seconds, and what Prefect otherwise imports when the first flow begins."""
-    import cli.recorded_run  # noqa: F401, PLC0415
-    from orchestration.server.internals import preload_engines  # noqa: PLC0415
+    """Import the flow, which takes seconds, and what Prefect otherwise imports when the first flow begins.
 
-    preload_engines()
+    Raises ``SetupError`` for settings that Prefect refuses.
+    """
+    with prefect_settings_checked():
+        import cli.recorded_run  # noqa: F401, PLC0415
+        from orchestration.server.internals import preload_engines  # noqa: PLC0415
+
+        preload_engines()
     # Log lines that Prefect could not send would be errors between the lines of the run, which reports them at its end.
     logging.raiseExceptions = False
     gc.freeze()
@@ -206,16 +239,16 @@ def _starting(seconds: float) -> str:
     return f"starting Prefect's server, {format_duration(seconds)}{first}"
 
 
-def _log_to(request: Request) -> None:
+def _log_to(request: Request, file: LogFile | None) -> None:
     """Send the engine's log to the file, or to standard error. Called after prefect has set up logging."""
     level = (request.log_level or ("info" if request.log else "warning")).upper()
-    handler = logging.FileHandler(request.log) if request.log else logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = file or logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     handler.setLevel(level)
     logger.addHandler(handler)
     logger.propagate = False
     logger.setLevel(min(logging.getLevelName(level), logging.INFO))
-    if request.log:
+    if file is not None:
         logging.getLogger().addHandler(handler)
 
 
@@ -225,12 +258,6 @@ def _log(image: ImageOutcome) -> None:
     logger.log(level, "%s", format_line(image), extra={"send_to_api": image.outcome is not Outcome.FAILED})
 
 
-def _write(request: Request, report: Report) -> None:
-    to_stdout = request.report is not None and str(request.report) == "-"
-    if request.report:
-        files.write_report(report, request.report)
-    if request.output_success_images:
-        files.write_copied(report, request.output_success_images, request.output_images_format)
-    if request.output_failed_images:
-        files.write_failed(report, request.output_failed_images, request.output_images_format)
-    summary.print_summary(report, Console(stderr=to_stdout, highlight=False))
+def _log_note(text: str) -> None:
+    # The flow logs it to Prefect.
+    logger.info("%s", escape_control(text), extra={"send_to_api": False})

@@ -8,9 +8,11 @@ from typing import Annotated, NoReturn
 
 from cyclopts import Parameter
 
+from cli.request import refuse
 from orchestration.deployments.definition import WORK_POOL
 from orchestration.own_process import module_command
-from orchestration.server.local_server import api_url_or_local
+from orchestration.server.local_server import lead_to_server
+from orchestration.server.own_server import SetupError
 
 
 def worker(
@@ -23,6 +25,10 @@ def worker(
     The server is the one at PREFECT_API_URL or in the Prefect profile, else the one on this machine.
     """
     command = module_command("prefect", "worker", "start", "--pool", WORK_POOL, *flags)
-    environment = os.environ | {"PREFECT_API_URL": api_url_or_local(os.environ, Path.cwd())}
+    environment = dict(os.environ)
+    try:
+        lead_to_server(environment, Path.cwd())
+    except SetupError as error:
+        refuse([str(error)])
     # In place of this process: its signals are the worker's. Its runs have paths of their own, which Prefect makes.
     os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted

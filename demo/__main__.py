@@ -35,6 +35,8 @@ def main() -> int:
         for image in images:
             print(f"  {f'{image.repository}:{image.tag}':<18} {image.what}")
 
+        # Registries in memory have made no folder.
+        FOLDER.mkdir(exist_ok=True)
         config = FOLDER / "config.json"
         _say(f"The configuration, {config}")
         config.write_text(json.dumps(_configuration(source, destination), indent=2) + "\n")

@@ -1,6 +1,6 @@
 """A message when a run of Imageferry failed, crashed or died: `python -m deployments.notifications --url https://…`.
 
-It makes a webhook block and two automations, or brings existing ones up to date.
+It makes a webhook block and four automations, or brings existing ones up to date.
 """
 
 from __future__ import annotations
@@ -12,27 +12,34 @@ from urllib.parse import urlsplit
 from cyclopts import App, Parameter
 from prefect.automations import AutomationCore
 from prefect.blocks.webhook import Webhook
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import CallWebhook, ChangeFlowRunState
+from prefect.client.orchestration import get_client
+from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
 from deployments.server import run_on_server
+from orchestration.deployments.automations import (
+    DEAD_AFTER,
+    cancellation_ending,
+    crash_detection,
+    of_deployments,
+    put_automation,
+)
 
 BLOCK = "imageferry-notifications"
 FAILED = "Imageferry: tell of runs that failed"
-DIED = "Imageferry: find runs that died"
+BLOCKED = "Imageferry: tell of runs that were cancelled one after the other"
 
-# Events of a run that ended badly, and of all ends.
+# Events of a run that ended badly.
 BAD_ENDS = {f"prefect.flow-run.{name}" for name in ("Failed", "Crashed", "TimedOut")}
-ENDS = BAD_ENDS | {f"prefect.flow-run.{name}" for name in ("Completed", "Cancelled", "Cancelling")}
-HEARTBEAT = "prefect.flow-run.heartbeat"
 
-# More than two of the heartbeats of a run: PREFECT_FLOWS_HEARTBEAT_FREQUENCY is 180 s where nothing is set.
-DEAD_AFTER = timedelta(minutes=7)
+# What Prefect says of a run that is cancelled since another one has the only slot of its deployment.
+NO_SLOT = "Deployment concurrency limit reached*"
+
+# Within this, two such runs are reported: the runs of two nights.
+BLOCKED_WITHIN = timedelta(hours=50)
 
 # JSON that Slack, Mattermost, Rocket.Chat and Google Chat take as a message. Line breaks in the values are escaped.
 MESSAGE = """\
@@ -47,15 +54,6 @@ app = App(
 )
 
 
-def _of_deployments() -> list[ResourceSpecification | dict[str, str | list[str]]]:
-    """Return the related resources of the events of these runs. Runs of single rules are not reported beside theirs."""
-    return [
-        ResourceSpecification.model_validate({"prefect.resource.role": "flow", "prefect.resource.name": "sync"}),
-        # A heartbeat does not name its deployment, so any deployment of this flow matches: a run by hand has none.
-        ResourceSpecification.model_validate({"prefect.resource.id": "prefect.deployment.*"}),
-    ]
-
-
 def failure_notification(webhook: CallWebhook) -> AutomationCore:
     """Return the automation that calls the webhook once for each run that ended badly."""
     return AutomationCore(
@@ -64,7 +62,7 @@ def failure_notification(webhook: CallWebhook) -> AutomationCore:
         trigger=EventTrigger(
             expect=BAD_ENDS,
             match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=_of_deployments(),
+            match_related=of_deployments(),
             for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
             threshold=1,
@@ -73,55 +71,38 @@ def failure_notification(webhook: CallWebhook) -> AutomationCore:
     )
 
 
-def crash_detection(dead_after: timedelta) -> AutomationCore:
-    """Return the automation that marks a run as crashed when its heartbeats cease; the other one then reports it."""
+def blocked_notification(webhook: CallWebhook) -> AutomationCore:
+    """Return the automation that calls the webhook where two runs of a deployment in a row were given no slot."""
     return AutomationCore(
-        name=DIED,
-        description="Marks a run as crashed that gives no sign of life any more: its process or machine is gone.",
+        name=BLOCKED,
+        description="Calls the webhook where two runs of a deployment of sync were cancelled since one is at work.",
         trigger=EventTrigger(
-            after={HEARTBEAT},
-            expect={HEARTBEAT} | ENDS,
-            match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=_of_deployments(),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=dead_after,
+            expect={"prefect.flow-run.Cancelled"},
+            match=ResourceSpecification.model_validate(
+                {"prefect.resource.id": "prefect.flow-run.*", "prefect.state-message": NO_SLOT}
+            ),
+            match_related=of_deployments(),
+            for_each={"related:deployment:prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=2,
+            within=BLOCKED_WITHIN,
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                name="Crashed",
-                message="no sign of life any more: its process or machine is gone. The next run copies what is left",
-                force=False,
-            )
-        ],
+        actions=[webhook],
     )
 
 
 async def apply(url: str, dead_after: timedelta = DEAD_AFTER) -> str:
-    """Make the block and both automations, or bring them up to date; return what to print of them."""
+    """Make the block and the automations, or bring them up to date; return what to print of them."""
     block = Webhook(
         method="POST", url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json; charset=utf-8"})
     )
     async with get_client() as client:
         identity = await block.save(BLOCK, overwrite=True, client=client)
         webhook = CallWebhook(block_document_id=identity, payload=MESSAGE)
-        made = [await _put(client, each) for each in (failure_notification(webhook), crash_detection(dead_after))]
+        ours = (failure_notification(webhook), blocked_notification(webhook))
+        wanted = (*ours, crash_detection(dead_after), cancellation_ending(dead_after))
+        made = [await put_automation(client, each) for each in wanted]
     return "\n".join([f"block webhook/{BLOCK}: as asked for", *made])
-
-
-async def _put(client: PrefectClient, automation: AutomationCore) -> str:
-    """Make an automation, or bring the one of its name up to date; return what to print of it."""
-    there = await client.read_automations_by_name(automation.name)
-    if not there:
-        await client.create_automation(automation)
-        return f"automation {automation.name!r}: made"
-    first, *more = there
-    await client.update_automation(first.id, automation)
-    for each in more:
-        await client.delete_automation(each.id)
-    return f"automation {automation.name!r}: brought up to date"
 
 
 def _check_address(_type: object, url: str) -> None:

@@ -24,7 +24,8 @@ from orchestration.deployments.definition import (
 _WRITTEN = "Written by `python -m deployments.render` from orchestration/deployments/definition.py."
 
 _HERE = """\
-# The folder in which one deploys is the folder in which a worker finds the flows and config.json.
+# A worker finds the flows and config.json in the folder in which one deploys; without such a folder it finds the flows
+# in its own checkout or wheel.
 build:
   - prefect.deployments.steps.run_shell_script:
       id: here
@@ -50,7 +51,10 @@ def _comment(text: str) -> str:
 def _steps(pool: Pool) -> str:
     before = "# The code is in the image.\n" if pool.folder else _HERE
     folder = pool.folder or '"{{ here.stdout }}"'
-    return f"{before}pull:\n  - prefect.deployments.steps.set_working_directory:\n      directory: {folder}\n"
+    step = (
+        "prefect.deployments.steps.set_working_directory" if pool.folder else "imageferry.project_folder.enter_project"
+    )
+    return f"{before}pull:\n  - {step}:\n      directory: {folder}\n"
 
 
 def _definitions(pool: Pool) -> str:

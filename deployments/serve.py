@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron, Schedule
+from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
 from cli.exit_codes import DONE, USAGE
@@ -32,6 +33,7 @@ from orchestration.deployments.definition import (
     Deployment,
 )
 from orchestration.own_process import project_environment
+from orchestration.server.client_call import authenticated
 from orchestration.workers.runs import HEARTBEAT
 
 app = App(name="python -m deployments.serve", help="Serve Imageferry's deployments on this machine, without a worker.")
@@ -105,7 +107,8 @@ def main(
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT))
     # Runs start in the current directory, and import the project by name.
     os.environ.update(project_environment(os.environ))
-    serve(*served, limit=limit)
+    with authenticated(get_current_settings().api.url or ""):
+        serve(*served, limit=limit)
     return DONE
 
 

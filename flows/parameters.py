@@ -17,6 +17,9 @@ SourceText = Annotated[str, Field(min_length=1)]
 # A tag, or a digest.
 ImageText = Annotated[str, Field(min_length=1)]
 
+# ``registry/repository:tag``.
+DestinationText = Annotated[str, Field(min_length=1)]
+
 AtLeastOne = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 
@@ -24,7 +27,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 PlatformText = Annotated[
     str,
     Field(
-        pattern=f"^{_PART}(:{_PART})?/{_PART}([/:]{_PART})?$",
+        pattern=f"^{_PART}(:{_PART})?/{_PART}([:/]{_PART})?$",
         examples=["linux/amd64", "linux/arm64/v8"],
     ),
 ]

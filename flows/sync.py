@@ -8,6 +8,10 @@ if __name__ == "__main__":
 
     main()
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
 from prefect import flow, tags
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -15,12 +19,14 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows.parameters import ConfigName, PlatformText, SourceText
 from flows.sync_rule import sync_rule
-from imageferry.concurrency import for_each, until_stopped
+from imageferry.concurrency import for_each_arriving, until_stopped
 from imageferry.copy.runner import RULES_COPIED_AT_ONCE
-from imageferry.model import Configuration
-from orchestration.artifacts.failures import log_failures
+from imageferry.model import Configuration, Rule
+from orchestration.artifacts.failures import log_end
+from orchestration.artifacts.run_name import name_run
 from orchestration.artifacts.run_tags import registry_tags, tag_flow_run
-from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, join_run, open_run, run_until_stopped
+from orchestration.deployments.remains import end_remains_of_others
+from orchestration.open_run import LAST_WORDS_LIMIT, RunRequest, end_in_order, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
 from orchestration.step import run_tracked
 from orchestration.workers.distribute import copy_on_workers, find_workers
@@ -28,11 +34,19 @@ from tasks.copy_blob import move_blob
 from tasks.plan import plan
 from tasks.publish_report import report_run
 
+logger = logging.getLogger("imageferry.sync")
+
 # The engine tries again by itself; a second attempt of Prefect's would find the run gone.
 _rule_subflow = sync_rule.with_options(retries=0)
 
 
-@flow(name="sync", persist_result=False)
+def name_sync() -> str:
+    """Name the run after its configuration, unless it was given a name."""
+    parameters = flow_run.parameters
+    return name_run(str(flow_run.name), str(parameters["config"]), dry_run=bool(parameters["dry_run"]))
+
+
+@flow(name="sync", flow_run_name=name_sync, persist_result=False)
 async def sync(
     config: ConfigName = "config.json",
     only: list[SourceText] | None = None,
@@ -55,49 +69,70 @@ async def sync(
     """
     request = RunRequest(config=config, force=force, dry_run=dry_run, platforms=platforms)
     offered = take_offered_run()
-    async with join_run(offered) if offered else open_run(request, move_blob) as run:
+    stop = offered.stop if offered else asyncio.Event()
+    return await end_in_order(stop, _sync(offered, stop, request, only, distribute=distribute))
+
+
+async def _sync(
+    offered: RunContext | None, stop: asyncio.Event, request: RunRequest, only: list[str] | None, *, distribute: bool
+) -> State[None]:
+    async with join_run(offered) if offered else open_run(request, move_blob, stop) as run:
         run.flow_run_id = str(flow_run.id)
         rules = select_rules(run.engine.configuration, only)
+        await end_remains_of_others(run)
+        if only:
+            run.engine.select(rules)
         await tag_flow_run(rule for rule in run.engine.configuration.rules if rule.name in rules)
-        copying = _plan_and_copy(run, rules, request, distribute=distribute and not dry_run)
+        copying = _plan_and_copy(run, rules, request, distribute=distribute and not request.dry_run)
         # The subflows stop by themselves, and record their ends.
         stopped = await run_until_stopped(run, rules, copying, grace=LAST_WORDS_LIMIT)
         return await _end(run, stopped=stopped)
 
 
 async def _plan_and_copy(run: RunContext, rules: list[str], request: RunRequest, *, distribute: bool) -> None:
-    """Plan every rule, then copy those that have work: each in its subflow, or by runs on workers."""
+    """Plan the rules in one task, and copy each that has work once it is planned: in its subflow, or on workers."""
     # Before anything is asked of a registry: without workers there is nothing to do.
     workers = await find_workers() if distribute else None
-    if await until_stopped(run.stop, plan(run, rules)):
-        return
-    if workers is None:
-        await _copy_in_subflows(run, rules, request)
-    else:
-        await copy_on_workers(run, rules, request, workers)
+    planning = asyncio.create_task(until_stopped(run.stop, plan(run, rules)))
+    try:
+        if workers is None:
+            await _copy_in_subflows(run, rules, request)
+        else:
+            await copy_on_workers(run, rules, request, workers)
+        await planning
+    finally:
+        planning.cancel()
 
 
 async def _copy_in_subflows(run: RunContext, rules: list[str], request: RunRequest) -> None:
-    known = {rule.name: rule for rule in run.engine.configuration.rules}
+    async def with_work() -> AsyncIterator[Rule]:
+        async for rule, jobs in run.planned(rules):
+            if jobs:
+                yield rule
 
-    async def subflow(name: str) -> None:
+    await for_each_arriving(with_work(), RULES_COPIED_AT_ONCE, lambda rule: _copy_in_subflow(run, rule, request))
+
+
+async def _copy_in_subflow(run: RunContext, rule: Rule, request: RunRequest) -> None:
+    """Copy one rule in its subflow; what that leaves undone is copied here."""
+
+    async def subflow() -> None:
         platforms = None if request.platforms is None else list(request.platforms)
-        await _rule_subflow(name, request.config, request.force, platforms, return_state=True)
+        state = await _rule_subflow(rule.name, request.config, request.force, platforms, return_state=True)
+        if not run.stop.is_set() and any(not job.is_finished for job in run.work[rule.name].values()):
+            logger.warning("the subflow of %s left images: %s; they are copied without it", rule.name, state.message)
 
-    async def copy(name: str) -> None:
-        async def rest() -> None:
-            await until_stopped(run.stop, run.runner.copy_rule(known[name]))
+    async def rest() -> None:
+        await until_stopped(run.stop, run.runner.copy_rule(rule))
 
-        if run.stop.is_set():
-            return
-        with run.timed(name), run.offered(), tags(*registry_tags([known[name]])):
-            # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
-            await run_tracked(run, lambda: subflow(name), rest)
-            run.reinstall_signal_handler()
-            # Nothing where all is settled, as it is unless the subflow itself broke down.
-            await rest()
-
-    await for_each([name for name in rules if name in run.work], RULES_COPIED_AT_ONCE, copy)
+    if run.stop.is_set():
+        return
+    with run.timed(rule.name), run.offered(), tags(*registry_tags([rule])):
+        # Prefect keeps a task run in this flow run for each subflow, and ends it after the subflow.
+        await run_tracked(run, subflow, rest)
+        run.reinstall_signal_handler()
+        # Nothing where all is settled, as it is unless the subflow itself broke down.
+        await rest()
 
 
 def select_rules(configuration: Configuration, only: list[str] | None) -> list[str]:
@@ -106,9 +141,11 @@ def select_rules(configuration: Configuration, only: list[str] | None) -> list[s
 
 
 async def _end(run: RunContext, *, stopped: bool) -> State[None]:
-    log_failures(run)
+    log_end(run)
     await report_run(run)
     report = run.engine.outcomes.report()
+    if not run.engine.configuration.rules:
+        return Completed(message="nothing to do: the configuration has no rules")
     if stopped:
         return Cancelled(message=f"stopped; {report.summary}")
     return Failed(message=report.summary) if report.totals.failed else Completed(message=report.summary)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.parameters import AtLeastOne, ConfigName, ImageText, NotNegative, PlatformText, SourceText
+from flows.parameters import AtLeastOne, ConfigName, DestinationText, ImageText, NotNegative, PlatformText, SourceText
 from imageferry.concurrency import for_each
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
 from imageferry.copy.runner import IMAGES_AT_ONCE
 from imageferry.report.by_rule import stats_by_rule
 from imageferry.text import format_count
-from orchestration.artifacts.failures import log_failures
+from orchestration.artifacts.failures import log_end
 from orchestration.artifacts.run_tags import tag_flow_run
-from orchestration.open_run import RunRequest, is_root_run, join_run, open_run, run_until_stopped
+from orchestration.open_run import RunRequest, end_in_order, is_root_run, join_run, open_run, run_until_stopped
 from orchestration.run_context import RunContext, take_offered_run
 from orchestration.workers.registry_slots import slots
 from tasks.copy_blob import move_blob
@@ -39,6 +41,7 @@ async def sync_rule(
     platforms: list[PlatformText] | None = None,
     *,
     images: list[ImageText] | None = None,
+    withheld: list[DestinationText] | None = None,
     proc: AtLeastOne = DEFAULT_PROC,
     retries: NotNegative = DEFAULT_RETRIES,
 ) -> State[None]:
@@ -51,28 +54,45 @@ async def sync_rule(
         force: Put manifests even where the destination has them.
         platforms: Copy only these platforms (os/arch or os/arch/variant); none means all.
         images: Copy only these tags (digests where there is no tag) of those that the rule selects; none means all.
+        withheld: Leave these names at destinations alone: another rule writes them.
         proc: Blobs in flight at once.
         retries: More attempts for a failed tag or blob.
     """
     request = RunRequest(
-        config=config, force=force, platforms=platforms, proc=proc, retries=retries, rule=rule, images=images
+        config=config,
+        force=force,
+        platforms=platforms,
+        proc=proc,
+        retries=retries,
+        rule=rule,
+        images=images,
+        withheld=withheld,
     )
     offered = take_offered_run()
+    stop = offered.stop if offered else asyncio.Event()
+    return await end_in_order(stop, _sync_rule(offered, stop, request, rule))
+
+
+async def _sync_rule(offered: RunContext | None, stop: asyncio.Event, request: RunRequest, rule: str) -> State[None]:
     by_itself = offered is None
-    async with join_run(offered) if offered else open_run(request, move_blob) as run:
+    async with join_run(offered) if offered else open_run(request, move_blob, stop) as run:
         run.subflows[rule] = str(flow_run.id)
         await tag_flow_run(each for each in run.engine.configuration.rules if each.name == rule)
         copying = _copy_in_turn(run, rule) if by_itself else _copy_all(run, rule)
         with run.timed(rule):
             stopped = await run_until_stopped(run, [rule], copying)
-        figures = stats_by_rule(run.engine.outcomes.failures, run.engine.configuration.rules)
-        failed = sum(each.failed for each in figures if each.rule == rule)
         if by_itself:
-            log_failures(run)
+            log_end(run)
         if is_root_run():
             await report_run(run)
         elif by_itself:
             await report_outcomes(run)
+    return _end(run, rule, stopped=stopped)
+
+
+def _end(run: RunContext, rule: str, *, stopped: bool) -> State[None]:
+    figures = stats_by_rule(run.engine.outcomes.failures, run.engine.configuration.rules)
+    failed = sum(each.failed for each in figures if each.rule == rule)
     message = f"{format_count(len(run.work.get(rule, {})), 'image')} to copy, {failed:,} failed"
     if stopped:
         return Cancelled(message=f"stopped; {message}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -24,7 +24,28 @@ async def for_each(items: Iterable[Item], limit: int, work: Callable[[Item], Awa
         for item in waiting:
             await work(item)
 
-    workers = [asyncio.create_task(worker()) for _ in range(limit)]
+    await _run_side_by_side(worker, limit)
+
+
+async def for_each_arriving(items: AsyncIterator[Item], limit: int, work: Callable[[Item], Awaitable[None]]) -> None:
+    """Do the work for every item as it arrives, ``limit`` of them at a time; see ``for_each`` for exceptions."""
+    taking = asyncio.Lock()
+
+    async def worker() -> None:
+        while True:
+            async with taking:
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+            await work(item)
+
+    await _run_side_by_side(worker, limit)
+
+
+async def _run_side_by_side(worker: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:
+    """Run so many workers; the first exception cancels the others and is raised."""
+    workers = [asyncio.create_task(worker()) for _ in range(count)]
     try:
         await asyncio.gather(*workers)
     finally:

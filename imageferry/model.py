@@ -87,7 +87,7 @@ class Destination:
     """Where a rule copies to: one repository, and the tags there.
 
     ``targets`` is empty (the source's tags and digests are kept) or has one tag or digest for each of the
-    source's items, in their order.
+    source's items, in their order; of a source with a pattern, one tag for the one that it matches.
     """
 
     repository: Reference
@@ -114,11 +114,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The input of a run: ``access`` by ``registry[/namespace…]``, the rules, ``registries`` by registry."""
+    """The input of a run: ``access`` by ``registry[/namespace…]``, the rules, ``registries`` by registry.
+
+    ``others`` are the rules of the file that are not done, but name tags that no other rule may write.
+    """
 
     access: dict[str, RegistryAccess]
     rules: tuple[Rule, ...]
     registries: dict[str, RegistrySettings] = field(default_factory=dict)
+    others: tuple[Rule, ...] = ()
 
     def only(self, rule_name: str, images: Sequence[str] | None = None) -> Configuration:
         """Return the configuration with one of its rules alone, and of that rule these tags and digests; None: all.
@@ -128,7 +132,8 @@ class Configuration:
         rule = next((rule for rule in self.rules if rule.name == rule_name), None)
         if rule is None:
             raise RuleNotFound(f"the configuration has no rule {rule_name}: expected a source as it is written there")
-        return replace(self, rules=(rule if images is None else _select_images(rule, images),))
+        others = tuple(other for other in self.rules if other is not rule)
+        return replace(self, rules=(rule if images is None else _select_images(rule, images),), others=others)
 
     def settings_of(self, registry: str) -> RegistrySettings:
         """Return the settings of a registry: each key from its own entry, else that of ``*``, else the default."""
@@ -138,6 +143,12 @@ class Configuration:
             if entry is not None:
                 settings = entry.model_dump(exclude_none=True) | settings
         return RegistrySettings(**settings)
+
+    @property
+    def insecure_hosts(self) -> frozenset[str]:
+        """The hosts, without a port, that entries of ``auth`` mark as insecure: token servers and stores too."""
+        hosts = (key.partition("/")[0] for key, access in self.access.items() if access.insecure)
+        return frozenset(host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host for host in hosts)
 
     def access_to(self, reference: Reference) -> RegistryAccess | None:
         """Return the entry of ``auth`` for a repository: the one with the longest key that contains it, or None."""

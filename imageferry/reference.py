@@ -96,7 +96,10 @@ def check_registry(host: str) -> str:
     """Return a registry's normal name: lower case, ``docker.io`` for Docker Hub. Raises ``InvalidReference``."""
     found = _HOST.fullmatch(host)
     if found is None or not 0 < int(found["port"] or 1) < 65536 or not _is_host(found["host"]):
-        raise InvalidReference(f"{shorten_repr(host)} is not a registry: expected host or host:port, such as quay.io")
+        hint = _hint(host)
+        raise InvalidReference(
+            f"{shorten_repr(host)} is not a registry{hint}: expected host or host:port, such as quay.io"
+        )
     host = host.lower()
     return DOCKER_HUB if host in DOCKER_HUB_NAMES else host
 
@@ -115,7 +118,7 @@ def check_repository(name: str) -> str:
     if not name:
         raise InvalidReference("the repository is missing: expected registry/namespace/repository")
     if _REPOSITORY.fullmatch(name) is None or len(name) > _NAME_LENGTH:
-        hint = " (upper case is not allowed)" if name != name.lower() else ""
+        hint = _hint(name) or (" (upper case is not allowed)" if name != name.lower() else "")
         raise InvalidReference(
             f"{shorten_repr(name)} is not a repository{hint}: expected parts of a-z, 0-9 and . _ - between slashes, "
             f"{_NAME_LENGTH} characters at most",
@@ -127,9 +130,13 @@ def check_tag(tag: str) -> str:
     """Return the tag if it is valid (distribution specification, "Pulling manifests"); raises ``InvalidReference``."""
     if _TAG.fullmatch(tag) is None:
         raise InvalidReference(
-            f"{shorten_repr(tag)} is not a tag: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most"
+            f"{shorten_repr(tag)} is not a tag{_hint(tag)}: expected A-Z, a-z, 0-9 and _ . -, 128 of them at most"
         )
     return tag
+
+
+def _hint(text: str) -> str:
+    return " (environment variables are not replaced here)" if "$" in text else ""
 
 
 def check_digest(digest: str) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from anyio import CancelScope
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext
 
@@ -18,18 +21,32 @@ from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES, Options
 from imageferry.selection import PlatformFilter
 from orchestration.artifacts.progress import show_progress
 from orchestration.blocks.stored import read_configuration
+from orchestration.final_states import set_final_states
 from orchestration.log_filter import drop_known_tracebacks
 from orchestration.run_context import RunContext
 from orchestration.settings import settings
 from orchestration.termination import install_handler, stopped_by_sigterm
 
+logger = logging.getLogger("imageferry.history")
+
+# Seconds in which a server that was lost may come back for the end of the run: as long as Prefect's own client tries.
+BACK_LIMIT = 60.0
+
 # Seconds in which the end of a stopped run is recorded in Prefect.
 LAST_WORDS_LIMIT = 6.0
+
+# Seconds in which a run ends that exceeds the time of its flow: its work, then its report.
+END_LIMIT = 2 * LAST_WORDS_LIMIT
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What the parameters of a flow ask for. ``rule``: this one alone, and of it ``images`` (None: all)."""
+    """What the parameters of a flow ask for. ``rule``: this one alone, and of it ``images`` (None: all).
+
+    ``withheld`` are names at destinations that are left alone.
+    """
 
     config: str
     force: bool = False
@@ -39,11 +56,12 @@ class RunRequest:
     retries: int = DEFAULT_RETRIES
     rule: str | None = None
     images: Sequence[str] | None = None
+    withheld: Sequence[str] | None = None
 
 
 @contextlib.asynccontextmanager
-async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunContext]:
-    """Open a run for the request, enter it, and close it at the end.
+async def open_run(request: RunRequest, mover: BlobMover, stop: asyncio.Event) -> AsyncIterator[RunContext]:
+    """Open a run for the request, which ``stop`` stops; enter it, and close it at the end.
 
     Raises ``ConfigurationError`` for a configuration that cannot be used, ``SettingsError``, and ``RuleNotFound`` where
     it has no such rule or image.
@@ -53,13 +71,18 @@ async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunCo
     # Wrong settings are reported before anything is done.
     settings()
     options = Options(
-        proc=request.proc, retries=request.retries, force=request.force, dry_run=request.dry_run, platforms=wanted
+        proc=request.proc,
+        retries=request.retries,
+        force=request.force,
+        dry_run=request.dry_run,
+        platforms=wanted,
+        withheld=frozenset(request.withheld or ()),
     )
     configuration = await read_configuration(request.config)
     if request.rule is not None:
         configuration = configuration.only(request.rule, request.images)
     async with Engine(configuration, options, mover=mover) as engine:
-        run = RunContext(engine)
+        run = RunContext(engine, stop)
         # The client of the flow run, which Prefect has opened before.
         run.monitor.guard(get_client())
         async with run.monitor.monitoring():
@@ -68,6 +91,24 @@ async def open_run(request: RunRequest, mover: BlobMover) -> AsyncIterator[RunCo
                     run.reinstall_signal_handler = install_handler
                 async with join_run(run):
                     yield run
+        if run.monitor.lost and not run.stop.is_set():
+            await _end_without_server(run)
+
+
+async def _end_without_server(run: RunContext) -> None:
+    """End what Prefect's engine could not. It sets the state of this flow run itself, if the server is back by then.
+
+    If not, it would raise what its client does, whatever was copied: a process of its own ends by that instead.
+    """
+    if await set_final_states(run, BACK_LIMIT):
+        return
+    context = FlowRunContext.get()
+    identity = context and context.flow_run and str(context.flow_run.id)
+    if identity and os.environ.get("PREFECT__FLOW_RUN_ID") == identity:
+        totals = run.engine.outcomes.report().totals
+        logger.warning("Prefect's server does not know the end of this run: %s", run.engine.outcomes.report().summary)
+        logging.shutdown()
+        os._exit(1 if totals.failed else 0)
 
 
 @contextlib.asynccontextmanager
@@ -81,6 +122,25 @@ async def join_run(run: RunContext) -> AsyncIterator[RunContext]:
     with run.entered(), TagsContext(current_tags=set()):
         async with show_progress(run):
             yield run
+
+
+async def end_in_order(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do a flow's work, all that opens and closes its run included; stop it in order where Prefect cancels the flow.
+
+    That is so when it exceeds its ``timeout_seconds``. Prefect cancels whatever the flow awaits, again and again: what
+    is to end in order is done in a task of its own, and awaited where that does not reach.
+    """
+    working = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        if not working.done():
+            stop.set()
+            with CancelScope(shield=True):
+                await asyncio.wait({working}, timeout=END_LIMIT)
+        raise
+    finally:
+        working.cancel()
 
 
 def is_root_run() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.runner import LocalRunner
+from imageferry.model import Rule
 from orchestration.server.monitor import ServerMonitor
 from orchestration.server.recorder import TaskRunRecorder
 
@@ -34,7 +35,10 @@ class RunContext:
     moves: dict[str, BlobMove] = field(default_factory=dict)
     flow_run_id: str | None = None
     shows_progress: bool = False
+    # What the keys of its artifacts have in common; empty until it is asked for.
+    artifacts_of: str = ""
     failures_logged: int = 0
+    notes_logged: int = 0
     # The id of the task run in which an image failed, by source and destination.
     failed_in: dict[tuple[str, str], str] = field(default_factory=dict)
     # The flow run of a rule, and how many seconds the rule took.
@@ -49,6 +53,14 @@ class RunContext:
     def __post_init__(self) -> None:
         self.runner = LocalRunner(self.engine)
         self.recorder = TaskRunRecorder(self.monitor)
+
+    async def planned(self, rules: Iterable[str]) -> AsyncIterator[tuple[Rule, list[CopyJob]]]:
+        """Plan rules by name; yield each with its jobs, which are in ``work`` by then. Ends when the run is stopped."""
+        known = {rule.name: rule for rule in self.engine.configuration.rules}
+        async for rule, jobs in self.engine.as_planned([known[name] for name in rules], self.stop):
+            if jobs:
+                self.work.setdefault(rule.name, {job.tag_or_digest: job for job in jobs})
+            yield rule, jobs
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -8,7 +8,9 @@ from prefect.runtime import flow_run
 
 from imageferry.report.by_rule import stats_by_rule
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report
-from imageferry.text import escape_control, format_size
+from imageferry.text import format_size
+from orchestration.artifacts.keys import run_key
+from orchestration.artifacts.markup import quote_markup
 from orchestration.artifacts.rule_history import publish_rule_history
 from orchestration.artifacts.summary import format_headline, format_summary
 from orchestration.retries import TASK_OPTIONS
@@ -17,9 +19,6 @@ from orchestration.step import run_tracked
 
 # Rows of a table; the report file has them all.
 ROWS = 500
-
-SUMMARY_KEY = "imageferry-summary"
-IMAGES_KEY = "imageferry-images"
 
 
 @task(name="report", task_run_name="report", **TASK_OPTIONS)
@@ -35,10 +34,12 @@ async def publish_report(flow_run_id: str) -> None:
             await publish_rule_history(report, figures, run.subflows)
         rows = [_row(image) for image in _noteworthy(report)]
         if rows:
-            await acreate_table_artifact(rows[:ROWS], key=IMAGES_KEY, description="What changed and what failed")
+            await acreate_table_artifact(
+                rows[:ROWS], key=await run_key(run, "images"), description="What changed and what failed"
+            )
     finally:
         text = format_summary(report, figures, run.failed_in, run.subflows)
-        await acreate_markdown_artifact(text, key=SUMMARY_KEY, description=format_headline(report))
+        await acreate_markdown_artifact(text, key=await run_key(run, "summary"), description=format_headline(report))
 
 
 def _noteworthy(report: Report) -> list[ImageOutcome]:
@@ -50,10 +51,10 @@ def _noteworthy(report: Report) -> list[ImageOutcome]:
 def _row(image: ImageOutcome) -> dict[str, str]:
     return {
         "outcome": image.outcome.value,
-        "source": image.source,
-        "destination": image.destination,
+        "source": quote_markup(image.source),
+        "destination": quote_markup(image.destination),
         "sent": format_size(image.bytes),
-        "error": escape_control(image.error or ""),
+        "error": quote_markup(image.error or ""),
     }
 
 

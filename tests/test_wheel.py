@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import prefect
 import pytest
 
@@ -205,7 +206,7 @@ def test_a_worker_runs_what_was_deployed_with_the_configuration_that_was_found(
         deployment = server.api.deployment(name)
         assert deployment["parameters"]["config"] == str(path)
         (step,) = deployment["pull_steps"]
-        folder = Path(step["prefect.deployments.steps.set_working_directory"]["directory"])
+        folder = Path(step["imageferry.project_folder.enter_project"]["directory"])
         assert folder.parts[-2:] == ("imageferry", "project")
         assert folder.is_relative_to(installed.programs.parent)
     with working(here):
@@ -252,12 +253,28 @@ def test_a_server_that_cannot_be_reached_is_reported(installed: Installed) -> No
 
 def test_server_starts_one_in_the_background(installed: Installed) -> None:
     port = free_port()
+    url, log = f"http://127.0.0.1:{port}", installed.home / f"imageferry-server-{port}.log"
+    # One that is gone has left it.
+    (installed.home / "server.pid").write_text("999999999")
     try:
         started = installed.run("imageferry", "server", "--port", str(port))
         assert started.status == 0, started.both
         assert f"Prefect's server and its UI: http://127.0.0.1:{port}\n" in started.out
+        assert f"its log: {log}\n" in started.out
         again = installed.run("imageferry", "server", "--port", str(port))
         assert again.out == f"there already: http://127.0.0.1:{port}\n", again.both
+        # What it prints goes to its log, whoever has started it is gone.
+        process = Path("/proc", (installed.home / "server.pid").read_text(), "fd")
+        assert [(process / number).readlink() for number in "012"] == [Path("/dev/null"), log, log]
+        file = installed.home / f"imageferry-server-{port}.auth"
+        assert str(file) in started.out
+        assert file.read_text().strip() not in started.both
+        user, _, secret = file.read_text().strip().partition(":")
+        assert httpx.post(f"{url}/api/flows/count").status_code == 401
+        read = httpx.post(f"{url}/api/flows/count", auth=(user, secret), headers={"Origin": "http://evil.example"})
+        assert (read.status_code, read.headers.get("access-control-allow-origin")) == (200, None)
+        own = httpx.get(f"{url}/api/health", headers={"Origin": url})
+        assert own.headers["access-control-allow-origin"] == url
     finally:
         installed.run("python", "-P", "-m", "prefect", "server", "stop")
     wait_until(lambda: not (installed.home / "server.pid").exists(), "the end of the server")

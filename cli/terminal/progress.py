@@ -34,8 +34,8 @@ def format_line(image: ImageOutcome) -> str:
     text = f"{_VERBS[image.outcome]:<10} {image.source} -> {image.destination}"
     if image.outcome is Outcome.COPIED:
         text += f"  {format_size(image.bytes)} in {format_duration(image.seconds)}"
-    if image.error:
-        text += f": {image.error}"
+    if image.error or image.warning:
+        text += f": {image.error or image.warning}"
     return escape_control(text)
 
 

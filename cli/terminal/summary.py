@@ -8,6 +8,9 @@ from rich.text import Text
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report
 from imageferry.text import escape_control, format_count, format_size
 
+# Warnings that are listed one by one; the report file has all.
+WARNINGS_LISTED = 20
+
 
 def print_summary(report: Report, console: Console) -> None:
     """Write the summary of a run."""
@@ -15,16 +18,25 @@ def print_summary(report: Report, console: Console) -> None:
     if failures:
         console.print(Text(f"\n{format_count(len(failures), 'image')} failed:", style="bold red"))
         for image in failures:
-            console.print(_failure(image), soft_wrap=True)
+            console.print(_line(image, image.error), soft_wrap=True)
         console.print()
+    if warnings := report.warnings:
+        console.print(Text(f"\n{format_count(len(warnings), 'image')} with a warning:", style="bold yellow"))
+        for image in warnings[:WARNINGS_LISTED]:
+            console.print(_line(image, image.warning), soft_wrap=True)
+        if len(warnings) > WARNINGS_LISTED:
+            console.print(f"  and {len(warnings) - WARNINGS_LISTED:,} more: see the report")
+        console.print()
+    for note in report.notes:
+        console.print(Text(f"note: {escape_control(note)}"), soft_wrap=True)
     style = "bold red" if failures else "bold green"
     console.print(Text(f"{report.status}: ", style=style) + Text(report.summary), soft_wrap=True)
     console.print(Text(_blobs(report), style="dim"), soft_wrap=True)
 
 
-def _failure(image: ImageOutcome) -> Text:
+def _line(image: ImageOutcome, words: str | None) -> Text:
     where = Text(f"  {escape_control(image.source)} -> {escape_control(image.destination)}\n", style="bold")
-    return where + Text(f"    {escape_control(image.error or '')}", style="not bold")
+    return where + Text(f"    {escape_control(words or '')}", style="not bold")
 
 
 def _blobs(report: Report) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from imageferry.config.document import Document, KeyPath
-from imageferry.config.environment import UNKNOWN_ENVIRONMENT, VariableError, expand_whole
+from imageferry.config.environment import UNKNOWN_ENVIRONMENT, VariableError, expand_value
 from imageferry.config.keys import read_keys
 from imageferry.config.schema import AccessSchema, validate
 from imageferry.credentials.named import CredentialsError, StoredCredentials
@@ -18,6 +18,9 @@ from imageferry.model import RegistryAccess
 from imageferry.registry_key import normalize_key
 
 _FILES = ("ca_file", "client_cert", "client_key")
+
+# User names that are no variables: NVIDIA's and Quay's (quay, auth/credential_consts.py) for tokens.
+_TOKEN_USERS = frozenset({"$oauthtoken", "$app", "$token"})
 
 
 def read_access(
@@ -30,6 +33,10 @@ def read_access(
     """Return the entries of the mapping at ``path`` by their normal keys; report the errors in them."""
     found: dict[str, RegistryAccess] = {}
     for inner, name in read_keys(document, path, normalize_key, "username, password and such"):
+        if document.at(inner) is None:
+            # Every line under it is a comment.
+            found.setdefault(name, RegistryAccess())
+            continue
         entry = validate(document, inner, AccessSchema)
         if entry is not None:
             access = _EntryReader(document, inner, entry, environment, folder, credentials=credentials).read()
@@ -115,8 +122,11 @@ class _EntryReader:
             self._report("client_key", "has no client_cert: a key is of use only with its certificate")
 
     def _value(self, key: str) -> str:
+        written = self._written(key)
+        if key == "username" and written in _TOKEN_USERS:
+            return written
         try:
-            return expand_whole(self._written(key), self._environment)
+            return expand_value(written, self._environment)
         except VariableError as error:
             self._report(key, str(error))
             return ""
@@ -163,7 +173,7 @@ class _EntryReader:
 def _is_proxy(address: str) -> bool:
     try:
         parts = urlsplit(address)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in ("http", "https", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 
@@ -175,6 +185,9 @@ def _file_problem(path: Path) -> str:
             return "is a directory"
         if not path.exists():
             return "does not exist"
+        if not path.is_file():
+            # It is read more than once, and a pipe would be waited for.
+            return "is not a regular file"
         return "" if os.access(path, os.R_OK) else "cannot be read: no permission"
     except (OSError, ValueError, RuntimeError):
         return "is not a path"

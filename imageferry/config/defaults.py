@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from imageferry.config.diagnostics import Diagnostic
 from imageferry.config.document import Document
-from imageferry.config.environment import UNKNOWN_ENVIRONMENT
+from imageferry.config.environment import UNKNOWN_ENVIRONMENT, read_variable
 from imageferry.config.schema import DefaultsSchema, validate
 from imageferry.errors import InvalidReference
 from imageferry.reference import check_registry, check_repository
@@ -34,7 +34,7 @@ def read_defaults(
     Errors in the file are reported to ``document``, those of a flag or a variable are returned.
     """
     entry: DefaultsSchema | None = DefaultsSchema()
-    if isinstance(document.value, dict) and "defaults" in document.value:
+    if isinstance(document.value, dict) and document.value.get("defaults") is not None:
         entry = validate(document, ("defaults",), DefaultsSchema)
     written = entry or DefaultsSchema()
     resolver = _Resolver(document, environment, [], failed=entry is None)
@@ -57,7 +57,7 @@ class _Resolver:
     def resolve(self, key: str, flag: str | None, written: str | None, check: Callable[[str], str]) -> str | None:
         """Return the checked value, or None if there is none or it is wrong."""
         variable = f"DEFAULT_{key.upper()}"
-        variable_value = self.environment.get(variable)
+        variable_value = read_variable(variable, self.environment)
         value = flag or variable_value or written
         if not value:
             return None

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from imageferry.config.defaults import Defaults
-from imageferry.config.environment import UNKNOWN_ENVIRONMENT, VariableError, expand, has_variables
+from imageferry.config.environment import (
+    UNKNOWN_ENVIRONMENT,
+    VariableError,
+    expand,
+    has_variables,
+    refuse_other_forms,
+)
 from imageferry.config.source import Item, RuleError, refuse_duplicate_tags, refuse_scheme, split_items
 from imageferry.errors import ImageferryError
 from imageferry.model import Destination, Source
@@ -25,6 +31,7 @@ def parse_destination(
     """
     if not text:
         return _default_destination(source, defaults)
+    refuse_other_forms(text)
     if not has_variables(text):
         return _parse(text, source)
     if environment is UNKNOWN_ENVIRONMENT:
@@ -70,8 +77,7 @@ def _match_targets(items: list[Item], source: Source) -> tuple[str, ...]:
     if not items:
         return ()
     if not source.items:
-        which = "the tags that match" if source.pattern else "all tags"
-        raise RuleError(f"{which} would end under one name: leave the destination's tag out")
+        return _target_of_match(items, source)
     if len(items) != len(source.items):
         if len(items) == 1:
             raise RuleError(
@@ -81,6 +87,18 @@ def _match_targets(items: list[Item], source: Source) -> tuple[str, ...]:
         raise RuleError(f"has {len(items)} tags for the source's {len(source.items)}: expected as many, or none")
     refuse_duplicate_tags(items)
     return tuple(_target(item, copied) for item, copied in zip(items, source.items, strict=True))
+
+
+def _target_of_match(items: list[Item], source: Source) -> tuple[str, ...]:
+    """Return the one name that what an expression matches may get: that it is one tag is seen once they are listed."""
+    if source.pattern is None:
+        raise RuleError("all tags would end under one name: leave the destination's tag out")
+    if len(items) > 1:
+        raise RuleError("an expression's tags cannot be paired: leave the destination's tags out, or give one")
+    (item,) = items
+    if item.tag is None or item.digest:
+        raise RuleError("what an expression matches is no digest: expected a tag, or none")
+    return (item.tag,)
 
 
 def _target(item: Item, copied: Reference) -> str:
@@ -94,5 +112,6 @@ def _refuse_itself(destination: Destination, source: Source) -> None:
     if destination.repository != source.repository:
         return
     kept = [each.tag or each.digest for each in source.items]
-    if not destination.targets or any(a == b for a, b in zip(destination.targets, kept, strict=True)):
+    # What an expression matches is compared once its tags are listed.
+    if not destination.targets or any(a == b for a, b in zip(destination.targets, kept, strict=bool(kept))):
         raise RuleError("the rule copies onto itself: source and destination are the same")

@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number, as it was written: only ``registries`` takes numbers, and converting it would lose ``0755``."""
+    """A number, as it was written: ``registries`` takes numbers, and converting it would lose a password ``0755``."""
 
     text: str
 
@@ -41,6 +41,8 @@ class Document:
     value: Any = field(default=None, repr=False)
     keys: dict[KeyPath, Position] = field(default_factory=dict)
     values: dict[KeyPath, Position] = field(default_factory=dict)
+    # What YAML 1.1 takes for a truth value and YAML 1.2 for text: yes, on and such, without quotes.
+    truths: dict[KeyPath, bool] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     broken: bool = False
 
@@ -68,6 +70,14 @@ class Document:
         while path and path not in self.values:
             path = path[:-1]
         return self.values.get(path, Position(0, 0))
+
+
+def is_repeated_rule(path: KeyPath, key: str, first: object, second: object) -> bool:
+    """Return whether a key of the mapping at ``path`` that is given twice is a rule that stands there twice alike.
+
+    image-syncer takes it once. A rule's value is text or a list, and its mapping is that of ``images`` or the file.
+    """
+    return path in ((), ("images",)) and key != "images" and isinstance(first, (str, list)) and first == second
 
 
 # A user name and a password in an address that was written as a key.

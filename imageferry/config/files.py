@@ -23,16 +23,15 @@ class Files:
 def find_files(config: Path | None, auth: Path | None, images: Path | None, folder: Path) -> Files:
     """Return the files that were named, else the first of ``DEFAULT_FILE_NAMES`` that exists in ``folder``.
 
-    Raises ``ConfigurationError`` if none exists, or if the flags exclude one another.
+    With ``config`` the other two are not read, as with image-syncer. Raises ``ConfigurationError`` if none exists, or
+    if there is ``auth`` alone.
     """
-    if config is not None and (auth is not None or images is not None):
-        raise ConfigurationError.of(
-            "--config", "excludes --auth and --images: give one file with both, or the two files"
-        )
+    if config is not None:
+        return Files(config)
     if auth is not None and images is None:
         raise ConfigurationError.of("--auth", "has no rules with it: give --images FILE too")
-    if config is not None or images is not None:
-        return Files(config, auth, images)
+    if images is not None:
+        return Files(None, auth, images)
     for name in DEFAULT_FILE_NAMES:
         if (folder / name).exists():
             return Files(config=folder / name)

@@ -14,7 +14,7 @@ def read_keys(
     """Yield the path and the normal key of each entry of the mapping at ``path``; an empty text for an invalid key.
 
     ``normalize`` returns the normal form of a key, or raises ``InvalidReference``. Reports invalid keys, keys with the
-    same normal form, and a value that is no mapping of registries to ``content``.
+    same normal form and different entries, and a value that is no mapping of registries to ``content``.
     """
     entries = document.at(path)
     if not isinstance(entries, dict):
@@ -28,9 +28,9 @@ def read_keys(
         except InvalidReference as error:
             document.report(inner, str(error), at_key=True)
             name = ""
-        if name and name in written:
+        if name and name in written and entries[key] != entries[written[name]]:
             first = document.key_position((*path, written[name]))
-            same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}"
+            same = f"names the same as {written[name]!r} on line {first.line}: both mean {name}, and they differ"
             document.report(inner, same, at_key=True)
         written.setdefault(name, key)
         yield inner, name

@@ -18,9 +18,10 @@ from imageferry.config.files import Files
 from imageferry.config.registries import read_registries
 from imageferry.config.rules import read_rules
 from imageferry.config.schema import FileSchema, validate
-from imageferry.config.text.read import read_document, read_file
+from imageferry.config.text.read import ReadBytes, read_bytes, read_document, read_file
 from imageferry.credentials.named import StoredCredentials, no_credentials
 from imageferry.model import Configuration, RegistryAccess, RegistrySettings, Rule
+from imageferry.registry_key import has_host_form
 
 P = ParamSpec("P")
 
@@ -32,21 +33,22 @@ def load(
     namespace: str | None = None,
     environment: Mapping[str, str] = os.environ,
     credentials: StoredCredentials = no_credentials,
+    read: ReadBytes = read_bytes,
 ) -> Configuration:
     """Read and check the files; ``registry`` and ``namespace`` are the flags, which take precedence.
 
-    ``credentials`` returns those that an entry of ``auth`` names. Raises ``ConfigurationError`` with every error of
-    every file.
+    ``credentials`` returns those that an entry of ``auth`` names; ``read`` returns a file's content. Raises
+    ``ConfigurationError`` with every error of every file.
     """
     loader = _Loader(registry, namespace, environment, credentials)
     with _gc_paused():
         if files.config is not None:
-            if document := loader.read(read_file, files.config):
+            if document := loader.read(read_file, files.config, read):
                 loader.add_file(document, files.config.parent)
         elif files.images is not None:
-            if files.auth is not None and (document := loader.read(read_file, files.auth)):
+            if files.auth is not None and (document := loader.read(read_file, files.auth, read)):
                 loader.add_auth(document, files.auth.parent)
-            if document := loader.read(read_file, files.images):
+            if document := loader.read(read_file, files.images, read):
                 loader.add_images(document)
         else:
             raise ConfigurationError.of(
@@ -111,10 +113,11 @@ class _Loader:
 
     def add_file(self, document: Document, folder: Path) -> None:
         """Add the content of a file with ``auth``, ``registries``, ``defaults`` and ``images``."""
+        _drop_extensions(document, lambda key, value: True)
         validate(document, (), FileSchema)
         if not isinstance(document.value, dict):
             return
-        if "auth" in document.value:
+        if document.value.get("auth") is not None:
             self.access = read_access(document, ("auth",), self.environment, folder, self.credentials)
         self._add_registries(document)
         defaults = self._read_defaults(document)
@@ -127,16 +130,18 @@ class _Loader:
         """Add the entries of an ``--auth`` file: a mapping of registries, or ``auth`` with it (and ``registries``)."""
         keys = document.value if isinstance(document.value, dict) else {}
         wrapped = "auth" in keys or "registries" in keys
+        _drop_extensions(document, lambda key, value: wrapped or not has_host_form(key))
         if wrapped:
             _refuse_unknown_keys(document, ("auth", "registries"), "--images" if "images" in keys else "")
             self._add_registries(document)
-        if not wrapped or "auth" in keys:
+        if not wrapped or keys.get("auth") is not None:
             path: KeyPath = ("auth",) if wrapped else ()
             self.access = read_access(document, path, self.environment, folder, self.credentials)
 
     def add_images(self, document: Document) -> None:
         """Add the rules of an ``--images`` file: they alone, or ``images`` (and ``defaults``, ``registries``)."""
         path: KeyPath = ("images",) if _is_wrapped(document.value) else ()
+        _drop_extensions(document, lambda key, value: bool(path) or isinstance(value, dict))
         if path:
             known = ("images", "defaults", "registries")
             _refuse_unknown_keys(document, known, "--auth" if "auth" in document.value else "")
@@ -146,7 +151,7 @@ class _Loader:
 
     def _add_registries(self, document: Document) -> None:
         """Add the settings of registries if the file has them; only one of two files may."""
-        if not isinstance(document.value, dict) or "registries" not in document.value:
+        if not isinstance(document.value, dict) or document.value.get("registries") is None:
             return
         if self._registries_of:
             problem = f"stands in {self._registries_of} too: give it in one of the two files"
@@ -170,6 +175,16 @@ def _gc_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _drop_extensions(document: Document, is_extension: Callable[[str, Any], bool]) -> None:
+    """Leave out the keys of the whole file that begin with ``x-``: they hold anchors, as in compose files."""
+    if isinstance(document.value, dict):
+        document.value = {
+            key: value
+            for key, value in document.value.items()
+            if not (key.startswith("x-") and is_extension(key, value))
+        }
 
 
 def _refuse_unknown_keys(document: Document, known: tuple[str, ...], flag: str) -> None:

@@ -52,7 +52,9 @@ def read_registries(document: Document, path: KeyPath) -> dict[str, RegistrySett
     """Return the entries of the mapping at ``path`` by registry (``*``: all others); report the errors in them."""
     found: dict[str, RegistrySettings] = {}
     for inner, name in read_keys(document, path, _normalize_host, "requests, bandwidth and such"):
-        if validate(document, inner, RegistrySchema) is not None:
+        if document.at(inner) is None:
+            found.setdefault(name, RegistrySettings())
+        elif validate(document, inner, RegistrySchema) is not None:
             found.setdefault(name, _read_settings(document, inner, document.at(inner)))
             _refuse_creation(document, inner, name, found[name])
     return found

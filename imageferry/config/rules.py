@@ -14,6 +14,7 @@ from imageferry.config.source import parse_source
 from imageferry.errors import ImageferryError
 from imageferry.model import Destination, Rule, Source
 from imageferry.reference import Reference
+from imageferry.rule_order import find_circles
 from imageferry.selection import Platform, PlatformFilter
 
 _FORMS = "a mapping of sources to destinations, or a list of {from, to, platforms}"
@@ -25,19 +26,21 @@ def read_rules(
     defaults: Defaults,
     environment: Mapping[str, str],
 ) -> tuple[Rule, ...]:
-    """Return the rules of the value at ``path``, in their order; report the errors in them."""
+    """Return the rules of the value at ``path``, in their order; report the errors in them.
+
+    ``{}`` and ``[]`` are no rules: nothing to do, as in the file of failed images of a run without failures.
+    """
     images = document.at(path)
     reader = _Reader(document, defaults, environment)
     if not isinstance(images, (dict, list)):
         document.report(path, f"is {type_name(images)}: expected {_FORMS}")
-    elif not images:
-        document.report(path, f"is empty: expected {_FORMS}")
     elif isinstance(images, dict):
         for source in images:
             reader.add(source, (*path, source), (*path, source))
     else:
         for index in range(len(images)):
             reader.add_entry((*path, index))
+    reader.refuse_circles()
     return tuple(reader.rules)
 
 
@@ -49,6 +52,8 @@ class _Reader:
         self._document, self._defaults, self._environment = document, defaults, environment
         self._names: Counter[str] = Counter()
         self._writers: dict[tuple[str, str, str], _Writer] = {}
+        # Where each rule stands, in their order.
+        self._paths: list[KeyPath] = []
 
     def add_entry(self, path: KeyPath) -> None:
         """Add a rule in the form with options."""
@@ -90,6 +95,28 @@ class _Reader:
         # No source ends in ")", so no other rule has this name.
         name = text if self._names[text] == 1 else f"{text} ({self._names[text]})"
         self.rules.append(Rule(name, source, tuple(found), platforms, tuple(found.values())))
+        self._paths.append(at)
+
+    def refuse_circles(self) -> None:
+        """Report the rules that read what they themselves write, by way of each other: none could be the first."""
+        for circle in find_circles(self.rules):
+            self._document.report(self._paths[circle[0]], self._describe_circle(circle), at_key=True)
+
+    def _describe_circle(self, circle: list[int]) -> str:
+        if len(circle) == 1:
+            return (
+                "copies a tag onto another one that it reads as well: which image is meant depends on the order; "
+                "give them rules that do not read what they write"
+            )
+        # The first follows the last, that one the one before it, and so on.
+        chain = [f"line {self._line(number)} ({self.rules[number].name})" for number in reversed(circle[1:])]
+        return (
+            f"reads what {', which reads what '.join(f'{each} writes' for each in chain)}, which reads what this rule "
+            "writes: in such a circle no rule can be the first"
+        )
+
+    def _line(self, number: int) -> int:
+        return self._document.key_position(self._paths[number]).line
 
     def _read_destinations(self, path: KeyPath) -> list[tuple[KeyPath, str]]:
         """Return the destinations at ``path`` that are text, each with its own path; report the others."""
@@ -129,7 +156,9 @@ class _Reader:
     ) -> None:
         """Report a tag that is written from two sources: the last would win, and nobody would notice."""
         targets = destination.targets or [each.tag or each.digest or "" for each in source.items]
-        for target, copied in zip(targets, source.items, strict=True):
+        # What an expression finds gets the one tag that its destination names.
+        sources: tuple[Reference | Source, ...] = source.items or (source,) * len(targets)
+        for target, copied in zip(targets, sources, strict=True):
             if ":" in target:  # a digest: the same content, whichever rule writes it
                 continue
             written = (destination.repository.registry, destination.repository.repository, target)
@@ -144,7 +173,7 @@ class _Reader:
                 return
 
 
-_Writer = tuple[Reference, PlatformFilter, int]
+_Writer = tuple[Reference | Source, PlatformFilter, int]
 
 
 def _not_a_destination(value: object, path: KeyPath) -> str:

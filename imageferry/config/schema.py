@@ -17,7 +17,10 @@ class Schema(BaseModel):
 
 
 class FileSchema(Schema):
-    """A whole file. The values of its keys are checked part by part, so that one error does not hide another."""
+    """A whole file. The values of its keys are checked part by part, so that one error does not hide another.
+
+    Keys that begin with ``x-`` are left out before: they hold anchors, as in compose files.
+    """
 
     auth: Any = None
     registries: Any = None
@@ -67,6 +70,9 @@ class EntrySchema(Schema):
 # Values that must not be shown, not even when they have the wrong type.
 _SECRET = frozenset({"username", "password", "identity_token", "proxy"})
 
+# Texts that may be digits.
+_DIGITS = frozenset({"username", "password", "identity_token"})
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -76,6 +82,7 @@ def validate(document: Document, path: KeyPath, model: type[Model]) -> Model | N
     if not isinstance(value, dict):
         document.report(path, f"is {type_name(value)}: expected a mapping of {_known(model)}")
         return None
+    _fit_values(document, path, value, model)
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -89,6 +96,21 @@ def validate(document: Document, path: KeyPath, model: type[Model]) -> Model | N
         else:
             document.report(inner, wrong_type(each["input"], _EXPECTED.get(each["type"], "another value"), inner))
     return None
+
+
+def _fit_values(document: Document, path: KeyPath, value: dict[str, Any], model: type[BaseModel]) -> None:
+    """Take ``yes`` and ``off`` where true or false is expected, and digits for a password, as their text stands.
+
+    So does image-syncer (Go's yaml.v2), in whose files both stand without quotes.
+    """
+    for key, item in value.items():
+        expected = model.model_fields.get(key)
+        if expected is None:
+            continue
+        if expected.annotation is bool:
+            value[key] = document.truths.get((*path, key), item)
+        elif key in _DIGITS and isinstance(item, Number):
+            value[key] = item.text
 
 
 _EXPECTED = {
@@ -106,7 +128,10 @@ def wrong_type(value: object, expected: str, path: KeyPath) -> str:
         written = value.text if isinstance(value, Number) else str(value).lower()
         return f"is {type_name(value)}, not text: quote it" + ("" if secret else f': "{written}"')
     if expected == "true or false" and isinstance(value, str):
-        return "is text: expected true or false, without quotes (yes, no, on and off are text)"
+        return "is text: expected true or false, without quotes"
+    if expected == "text" and isinstance(value, (dict, list)):
+        first = "{" if isinstance(value, dict) else "["
+        return f"is {type_name(value)}: expected text; text that begins with {first} needs quotes"
     return f"is {type_name(value)}: expected {expected}"
 
 

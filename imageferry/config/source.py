@@ -35,12 +35,16 @@ def parse_source(text: str) -> Source:
         raise RuleError("the source is empty: expected registry/repository, with :tags or :/regex/ if not all tags")
     refuse_scheme(text)
     repository, colon, expression = text.partition(":/")
+    if "$" in repository:
+        raise RuleError("a source has no environment variables: write it out; a destination may have ${NAME}")
     if colon:
         return Source(_parse_repository(repository), pattern=_parse_pattern(expression))
     if ",/" in text:
         raise RuleError("a regular expression stands alone: expected either :/regex/ or tags")
     repository, items = split_items(text)
     base = _parse_repository(repository)
+    # What is named twice alike is taken once, as image-syncer does.
+    items = list(dict.fromkeys(items))
     _refuse_duplicates(items)
     return Source(base, tuple(Reference(base.registry, base.repository, each.tag, each.digest) for each in items))
 
@@ -86,6 +90,10 @@ def _parse_pattern(expression: str) -> TagPattern:
     expression = expression[:-1]
     if not expression:
         raise RuleError("the regular expression is empty: expected :/regex/, or no : for all tags")
+    if not expression.isprintable():
+        raise RuleError(
+            r"the regular expression has a control character: in double quotes \b is one; use single quotes"
+        )
     # No tag has a slash, so this can only be a second expression.
     if re.search(r"/[,:]\s*/", expression):
         raise RuleError("there are two regular expressions: expected one; (?:a|b) matches either")

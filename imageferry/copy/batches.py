@@ -29,6 +29,11 @@ class Batch:
         return [job.tag_or_digest for job in self.jobs]
 
     @property
+    def withheld(self) -> list[str]:
+        """The names at the rule's destinations that these images must not be copied to: another rule writes there."""
+        return [str(destination) for job in self.jobs for destination in job.withheld]
+
+    @property
     def is_finished(self) -> bool:
         """Whether the outcome of every image is known."""
         return all(job.is_finished for job in self.jobs)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from imageferry.copy.errors import BlobFailed, DeliveryError
 from imageferry.copy.retries import retry_transient
+from imageferry.errors import ImageferryError
 from imageferry.registry import Descriptor, Repository
 from imageferry.text import format_size, short_digest
 
@@ -20,6 +21,8 @@ class BlobMove:
     source: Repository
     destinations: list[Repository]
     transfer: Callable[[BlobMove], Awaitable[None]]
+    # Those that were too slow to be fed with the others, by name; they are no failure of the move.
+    left_behind: dict[str, ImageferryError] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

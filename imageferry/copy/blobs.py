@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from imageferry.copy.blob_move import BlobMove, BlobMover
-from imageferry.copy.errors import DeliveryError
+from imageferry.copy.errors import DeliveryError, LeftBehind, as_expected
 from imageferry.copy.known_contents import KnownContents
 from imageferry.copy.transfer import SMALL_BLOB_LIMIT, BlobTransfer, Sessions
 from imageferry.errors import ImageferryError
@@ -22,10 +23,14 @@ from imageferry.report.outcomes import Outcomes
 class _PendingBlob:
     """Those that wait for one blob. The task that holds the lock serves all that wait at that moment.
 
-    Repositories are keyed by their names.
+    Repositories are keyed by their names. ``offered`` are the sources of all who have asked, ``reading`` those that the
+    blob is read from at the moment, to which they are added: one that is slow holds nobody who has another.
     """
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock
+    slots: asyncio.Semaphore
+    offered: dict[str, Repository] = field(default_factory=dict)
+    reading: list[Repository] = field(default_factory=list)
     waiting: dict[str, Repository] = field(default_factory=dict)
     failures: dict[str, ImageferryError] = field(default_factory=dict)
     # The name of the source from which each destination was served last.
@@ -39,6 +44,19 @@ class _PendingBlob:
         for destination in destinations:
             self.waiting[destination.name] = destination
             self.failures.pop(destination.name, None)
+
+    def offer(self, source: Repository) -> None:
+        """Add the source of one who asks."""
+        self.offered[source.name] = source
+        if self.reading:
+            self.read_from(self.reading)
+
+    def read_from(self, sources: list[Repository]) -> None:
+        """Note from where the blob is read, and add what is offered to that; an empty list ends it."""
+        self.reading = sources
+        names = {each.name for each in sources}
+        if sources:
+            sources += [each for name, each in self.offered.items() if name not in names]
 
     def is_unserved(self, destination: Repository, source: Repository) -> bool:
         """Return whether a destination without the blob should be served from ``source``.
@@ -82,9 +100,11 @@ class BlobDistributor:
         self._outcomes = outcomes
         self._limits = limits
         self._mover = mover
-        self._slots = asyncio.Semaphore(proc)
+        self._slots, self._slots_apart = asyncio.Semaphore(proc), asyncio.Semaphore(proc)
         self._sessions: Sessions = {}
-        self._pending: defaultdict[str, _PendingBlob] = defaultdict(_PendingBlob)
+        # What a manifest says of a blob is its image's alone: those that say another size wait apart, and fail apart.
+        self._pending: dict[tuple[str, int, str], _PendingBlob] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def aclose(self) -> None:
         """Cancel the upload sessions that refused mounts have left and no blob has used."""
@@ -93,16 +113,24 @@ class BlobDistributor:
         await asyncio.gather(*(session.cancel() for session in sessions))
 
     async def ensure_blob(
-        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository]
+        self, blob: Descriptor, source: Repository, destinations: Iterable[Repository], *, apart: bool = False
     ) -> DeliveryResult:
-        """Make sure that every destination has the blob. Never raises for a registry: see ``DeliveryResult``."""
+        """Make sure that every destination has the blob. Never raises for a registry: see ``DeliveryResult``.
+
+        ``apart``: the destination is one that others should not wait for; it is served by itself.
+        """
         lacking = self._without(blob, destinations)
         if not lacking:
             return DeliveryResult({}, set())
-        pending = self._pending[blob.digest]
+        key = (blob.digest, blob.size, lacking[0].name if apart else "")
+        if key not in self._pending:
+            lock = self._locks.setdefault(f"{key[2]} {blob.digest}", asyncio.Lock())
+            self._pending[key] = _PendingBlob(lock, self._slots_apart if apart else self._slots)
+        pending = self._pending[key]
         pending.askers += 1
         try:
             pending.ask(lacking)
+            pending.offer(source)
             async with pending.lock:
                 pending.ask(each for each in self._without(blob, lacking) if pending.is_unserved(each, source))
                 if any(each.name in pending.waiting for each in lacking):
@@ -115,7 +143,7 @@ class BlobDistributor:
         finally:
             pending.askers -= 1
             if not pending.askers:
-                self._pending.pop(blob.digest, None)
+                self._pending.pop(key, None)
 
     def _without(self, blob: Descriptor, destinations: Iterable[Repository]) -> list[Repository]:
         return [each for each in destinations if not self._known.has_blob(each, blob.digest)]
@@ -128,13 +156,13 @@ class BlobDistributor:
         found = _Round()
         while pending.waiting and not found.lacking:
             found = await self._collect_waiting(blob, source, pending, found)
-        async with self._slots if found.lacking else contextlib.nullcontext():
+        async with pending.slots if found.lacking else contextlib.nullcontext():
             found = await self._collect_waiting(blob, source, pending, found)
             await self._move(blob, source, found.lacking, pending)
         if found.later:
             # Their registry has the blob now, to be mounted; where it has not, each gets it by a move of its own.
             lacking = await self._filter_missing(blob, source, found.later, pending)
-            async with self._slots if lacking else contextlib.nullcontext():
+            async with pending.slots if lacking else contextlib.nullcontext():
                 await self._move(blob, source, lacking, pending)
 
     async def _collect_waiting(
@@ -170,8 +198,9 @@ class BlobDistributor:
         async def find(destination: Repository) -> bool:
             try:
                 found = await self._find_or_mount(blob, source, destination)
-            except ImageferryError as error:
-                pending.failures[destination.name] = error
+            except Exception as error:
+                # Whatever it is, the other destinations go on.
+                pending.failures[destination.name] = as_expected(error)
                 return True
             if found:
                 self._known.add_blob(destination, blob.digest)
@@ -186,6 +215,8 @@ class BlobDistributor:
         totals, digest = self._outcomes.totals, blob.digest
         neighbour = source.repository if destination.registry == source.registry else None
         neighbour = neighbour or self._known.mountable_from(destination, digest)
+        if self._known.is_disputed(destination, digest):
+            neighbour = None
         if neighbour is not None and neighbour != destination.repository:
             session = await destination.uploads.mount(digest, neighbour)
             if session is None:
@@ -206,32 +237,43 @@ class BlobDistributor:
     async def _move(
         self, blob: Descriptor, source: Repository, destinations: Iterable[Repository], pending: _PendingBlob
     ) -> None:
-        move = BlobMove(blob, source, list(destinations), self._transfer)
+        move = BlobMove(blob, source, list(destinations), functools.partial(self._transfer, pending))
         if not move.destinations:
             return
         try:
             await self._mover(move)
         except DeliveryError as error:
             pending.failures |= error.failures
+        except Exception as error:
+            pending.failures |= dict.fromkeys((each.name for each in move.destinations), as_expected(error))
+        pending.failures |= move.left_behind
         pending.moved |= {each.name for each in move.destinations} - pending.failures.keys()
 
-    async def _transfer(self, move: BlobMove) -> None:
+    async def _transfer(self, pending: _PendingBlob, move: BlobMove) -> None:
         """Make one attempt at a move, and record where the blob has arrived. Raises ``DeliveryError``.
 
         A source is read once: what a later rule needs elsewhere comes from a repository that the blob was moved to.
         """
-        digest = move.blob.digest
-        lacking = self._without(move.blob, move.destinations)
+        wanted = [each for each in move.destinations if each.name not in move.left_behind]
+        lacking = self._without(move.blob, wanted)
         if not lacking:
             return
-        sources = [*self._known.replicas(digest), move.source]
+        sources = [*self._known.replicas(move.blob.digest), move.source]
+        transfer = BlobTransfer(move.blob, sources, self._outcomes, self._sessions)
+        pending.read_from(sources)
+        failures: dict[str, ImageferryError] = {}
         try:
             async with self._limits.blob(each.registry for each in (sources[0], *lacking)):
-                await BlobTransfer(move.blob, sources, self._outcomes, self._sessions).run(lacking)
+                await transfer.run(lacking)
         except DeliveryError as error:
-            self._record_arrival(move.blob, [each for each in lacking if each.name not in error.failures])
-            raise
-        self._record_arrival(move.blob, lacking)
+            failures = error.failures
+        finally:
+            pending.read_from([])
+        self._record_arrival(move.blob, [each for each in lacking if each.name not in failures])
+        behind = {name for name, error in failures.items() if isinstance(error, LeftBehind)}
+        move.left_behind.update({name: failures.pop(name) for name in behind})
+        if failures:
+            raise DeliveryError(f"blob {move.blob.digest}", failures)
 
     def _record_arrival(self, blob: Descriptor, destinations: list[Repository]) -> None:
         self._outcomes.totals.blobs_copied += len(destinations)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from imageferry.copy.blob_move import BlobMover, move_with_retries
 from imageferry.copy.blobs import BlobDistributor
 from imageferry.copy.image import ImageCopier
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
+from imageferry.copy.manifest_budget import ManifestBudget
 from imageferry.copy.options import Options
 from imageferry.copy.plan import Planner
 from imageferry.copy.registries import Registries
@@ -45,8 +47,9 @@ class Engine:
         known = KnownContents()
         mover = mover or functools.partial(move_with_retries, retries=options.retries)
         self._blobs = BlobDistributor(known, self.outcomes, limits, mover, options.proc)
-        self._planner = Planner(self.registries, self.results, known, options)
-        self._copier = ImageCopier(self.registries, self.results, self._blobs, known, options)
+        self._planner = Planner(configuration, self.registries, self.results, known, options)
+        budget = ManifestBudget()
+        self._copier = ImageCopier(self.registries, self.results, self._blobs, known, options, budget=budget)
 
     async def __aenter__(self) -> Engine:
         return self
@@ -58,6 +61,26 @@ class Engine:
     async def plan(self, rule: Rule) -> list[CopyJob]:
         """Return what a rule has to copy: see ``Planner.plan``."""
         return await self._planner.plan(rule)
+
+    def select(self, names: Iterable[str]) -> None:
+        """Say which rules are done in this run, before the first is planned: see ``Planner.select``."""
+        self._planner.select(names)
+
+    def as_planned(
+        self, rules: Iterable[Rule], stop: asyncio.Event | None = None
+    ) -> AsyncIterator[tuple[Rule, list[CopyJob]]]:
+        """Yield each rule with what it has to copy as soon as it is planned: see ``Planner.as_planned``."""
+        return self._planner.as_planned(rules, stop)
+
+    @property
+    def plan_failures(self) -> list[tuple[str, str]]:
+        """The images that failed in planning, by source and destination; a rule as a whole as it is written."""
+        return self._planner.failures
+
+    @property
+    def unplanned_rules(self) -> list[str]:
+        """The names of the rules of which no image is known, since they could not be listed."""
+        return self._planner.failed_rules
 
     async def plan_all(self, rules: Iterable[Rule]) -> None:
         """Plan several rules side by side."""

@@ -10,15 +10,20 @@ from imageferry.selection import PlatformFilter
 
 @dataclass(slots=True)
 class CopyJob:
-    """One image to copy: its source, and the destinations that lack it.
+    """One image to copy for ``rule``: its source, and the destinations that lack it.
 
-    ``finished`` are the destinations whose outcome is known.
+    ``finished`` are the destinations whose outcome is known, ``found`` has the digest that the plan found at each that
+    has something under this name. ``withheld`` are those of the rule that it must not be copied to, since another rule
+    writes there.
     """
 
     source: Reference
     destinations: tuple[Reference, ...]
     platforms: PlatformFilter
     finished: set[Reference] = field(default_factory=set)
+    found: dict[Reference, str] = field(default_factory=dict)
+    rule: str = ""
+    withheld: tuple[Reference, ...] = ()
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ class KnownContents:
         self._manifests: set[tuple[str, str]] = set()
         self._empty: set[str] = set()
         self._misses: Counter[str] = Counter()
+        self._disputed: set[tuple[str, str]] = set()
 
     def add_blob(self, repository: Repository, digest: str, *, moved: bool = False) -> None:
         """Record that the repository has the blob; ``moved``: its bytes were uploaded, so its source has been read."""
@@ -33,6 +34,16 @@ class KnownContents:
     def has_blob(self, repository: Repository, digest: str) -> bool:
         """Return whether the repository is known to have the blob."""
         return digest in self._blobs and repository.repository in self._blobs[digest][repository.registry]
+
+    def dispute_blob(self, repository: Repository, digest: str) -> None:
+        """Record that the registry has denied that the blob is in the repository: it is looked up there again."""
+        self._blobs[digest][repository.registry].pop(repository.repository, None)
+        self._disputed.add((repository.name, digest))
+        self.remove_empty(repository)
+
+    def is_disputed(self, repository: Repository, digest: str) -> bool:
+        """Return whether the registry has denied that the blob is there: a mount of it may have been none."""
+        return (repository.name, digest) in self._disputed
 
     def mountable_from(self, repository: Repository, digest: str) -> str | None:
         """Return the path of a repository of the same registry that is known to have the blob, None for none."""
@@ -47,6 +58,11 @@ class KnownContents:
     def add_manifest(self, repository: Repository, digest: str) -> None:
         """Record that the repository has the manifest, and so all that it names."""
         self._manifests.add((repository.name, digest))
+
+    def dispute_manifest(self, repository: Repository, digest: str) -> None:
+        """Record that the registry has denied that the manifest is in the repository: it is looked up there again."""
+        self._manifests.discard((repository.name, digest))
+        self.remove_empty(repository)
 
     def has_manifest(self, repository: Repository, digest: str) -> bool:
         """Return whether the repository is known to have the manifest."""

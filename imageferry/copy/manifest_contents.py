@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from imageferry.errors import InvalidReference
 from imageferry.reference import check_digest
-from imageferry.registry import Descriptor, Manifest, Repository
-from imageferry.registry.errors import DigestMismatch, InvalidResponse
-from imageferry.registry.manifest import DOCKER_MANIFEST, INDEX_TYPES, OCI_ARTIFACT, OCI_MANIFEST, SCHEMA1_TYPES
+from imageferry.registry import Descriptor, Manifest
+from imageferry.registry.errors import InvalidResponse
+from imageferry.registry.manifest import SCHEMA1_TYPES
 from imageferry.text import shorten_repr
 
 # Indexes within indexes, and entries of one manifest: more are an attack rather than an image.
@@ -21,23 +22,27 @@ MANIFESTS_LIMIT = 20_000
 # The largest blob, in bytes: 1 TiB, beyond what any registry takes.
 BLOB_LIMIT = 1 << 40
 
-MANIFEST_TYPES = INDEX_TYPES | SCHEMA1_TYPES | {OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT}
 
-
-def children(index: Manifest, depth: int) -> list[dict[str, Any]]:
+def entries(index: Manifest, depth: int) -> list[dict[str, Any]]:
     """Return the entries of an index as they are written, each with a valid digest and size.
 
-    ``depth`` is in how many indexes it is nested. Raises ``InvalidResponse`` for a document that is no index, one
-    nested too deep, and one with too many entries.
+    They may take many times the memory of the index: they must not be kept. ``depth`` is in how many indexes it is
+    nested. Raises ``InvalidResponse`` for a document that is no index, one nested too deep, and one with too many
+    entries.
     """
     if depth >= DEPTH_LIMIT:
         raise _bad(index, f"it is {depth} indexes deep")
-    entries = _list(index, "manifests")
-    for entry in entries:
+    found = _list(index, index.parse(), "manifests")
+    for entry in found:
         descriptor(index, entry)
         if not isinstance(entry.get("platform"), dict | None):
             raise _bad(index, f"an entry has the platform {shorten_repr(entry['platform'])}")
-    return entries
+    return found
+
+
+def children(index: Manifest, depth: int) -> list[Descriptor]:
+    """Return the descriptors of what an index names: see ``entries``."""
+    return [descriptor(index, entry) for entry in entries(index, depth)]
 
 
 def blobs(manifest: Manifest) -> list[Descriptor]:
@@ -45,14 +50,14 @@ def blobs(manifest: Manifest) -> list[Descriptor]:
 
     Those of ``foreign_layers`` are not among them. Raises ``InvalidResponse``.
     """
-    document = manifest.document
+    document = manifest.parse()
     if manifest.media_type in SCHEMA1_TYPES:
         # Schema 1 states no sizes: they are asked for when the blob is read.
-        found = [Descriptor("", _blob_sum(manifest, entry), -1) for entry in _list(manifest, "fsLayers")]
+        found = [Descriptor("", _blob_sum(manifest, entry), -1) for entry in _list(manifest, document, "fsLayers")]
     else:
         config = [document["config"]] if document.get("config") is not None else []
-        entries = [*config, *_list(manifest, "layers"), *_list(manifest, "blobs")]
-        found = [descriptor(manifest, entry) for entry in entries if not _is_foreign(entry)]
+        named = [*config, *_list(manifest, document, "layers"), *_list(manifest, document, "blobs")]
+        found = [descriptor(manifest, entry) for entry in named if not _is_foreign(entry)]
     return list({blob.digest: blob for blob in found}.values())
 
 
@@ -63,7 +68,8 @@ def foreign_layers(manifest: Manifest) -> list[Descriptor]:
     """
     if manifest.media_type in SCHEMA1_TYPES:
         return []
-    found = [descriptor(manifest, entry) for entry in _list(manifest, "layers") if _is_foreign(entry)]
+    layers = _list(manifest, manifest.parse(), "layers")
+    found = [descriptor(manifest, entry) for entry in layers if _is_foreign(entry)]
     return list({blob.digest: blob for blob in found}.values())
 
 
@@ -82,15 +88,6 @@ def descriptor(manifest: Manifest, entry: Any) -> Descriptor:
     return Descriptor(media_type, _digest(manifest, entry.get("digest")), size)
 
 
-async def read_child(source: Repository, entry: dict[str, Any]) -> Manifest:
-    """Return a manifest that an index names; its size must be what the index says. Raises ``RegistryError``."""
-    child = await source.manifests.get(entry["digest"])
-    if len(child.body) != entry["size"]:
-        action = f"read manifest {source.name}@{child.digest}"
-        raise DigestMismatch(action, f"it has {len(child.body):,} bytes, its index says {entry['size']:,}")
-    return child
-
-
 def _is_foreign(entry: Any) -> bool:
     if not isinstance(entry, dict) or not entry.get("urls"):
         # One without an address elsewhere is copied: without it the manifest would be refused.
@@ -99,13 +96,13 @@ def _is_foreign(entry: Any) -> bool:
     return isinstance(media_type, str) and ("foreign" in media_type or "nondistributable" in media_type)
 
 
-def _list(manifest: Manifest, key: str) -> list[Any]:
-    entries = manifest.document.get(key) or []
-    if not isinstance(entries, list):
+def _list(manifest: Manifest, document: Mapping[str, Any], key: str) -> list[Any]:
+    found = document.get(key) or []
+    if not isinstance(found, list):
         raise _bad(manifest, f"its {key} is not a list")
-    if len(entries) > ENTRIES_LIMIT:
-        raise _bad(manifest, f"it has {len(entries):,} {key}")
-    return entries
+    if len(found) > ENTRIES_LIMIT:
+        raise _bad(manifest, f"it has {len(found):,} {key}")
+    return found
 
 
 def _blob_sum(manifest: Manifest, entry: Any) -> str:
@@ -122,4 +119,4 @@ def _digest(manifest: Manifest, digest: Any) -> str:
 
 
 def _bad(manifest: Manifest, reason: str) -> InvalidResponse:
-    return InvalidResponse(f"copy manifest {manifest.digest}", reason, advice="the image is damaged or hostile")
+    return InvalidResponse(f"copy manifest {manifest.name}", reason, advice="the image is damaged or hostile")

@@ -17,6 +17,7 @@ class Options:
 
     ``force`` copies without comparing, ``dry_run`` compares without copying. ``bandwidth`` is in bytes a second, read
     from all sources together; None for no limit. ``platforms`` holds for the rules that have no filter of their own.
+    ``withheld`` are names at destinations that are left alone, since another run writes there.
     """
 
     proc: int = DEFAULT_PROC
@@ -25,3 +26,4 @@ class Options:
     dry_run: bool = False
     bandwidth: int | None = None
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
+    withheld: frozenset[str] = frozenset()

@@ -3,52 +3,119 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-from imageferry.concurrency import for_each
+from imageferry.concurrency import for_each, until_stopped
+from imageferry.copy.collisions import Collisions
 from imageferry.copy.errors import Interrupted
+from imageferry.copy.forecast import Forecasts
 from imageferry.copy.job import CopyJob
 from imageferry.copy.known_contents import KnownContents
+from imageferry.copy.listing import Listing
+from imageferry.copy.manifest_budget import ManifestBudget
 from imageferry.copy.options import Options
-from imageferry.copy.platforms import filter_platforms
 from imageferry.copy.registries import Registries
 from imageferry.copy.results import Results
-from imageferry.errors import ImageferryError, InvalidReference
-from imageferry.model import Destination, Rule
-from imageferry.reference import Reference, check_tag
-from imageferry.registry import Descriptor
-from imageferry.registry.errors import InvalidResponse, LoginFailed, NotFound, RegistryError
-from imageferry.registry.manifest import INDEX_TYPES
-from imageferry.registry.tags import PAGE
-from imageferry.report.outcomes import ImageOutcome, Outcome
+from imageferry.copy.rule_planning import RulePlanning
+from imageferry.copy.upstream import Upstream
+from imageferry.model import Configuration, Rule
+from imageferry.registry.errors import InvalidResponse
 
 # Rules that are planned at the same time; the registries' own limits lie below.
 RULES_PLANNED_AT_ONCE = 16
 
+# Entries of a tag list that are no tags, each with a line of its own in the report: a list could have millions.
+ODD_ENTRIES = 20
+
 # Images of one rule that are compared at the same time; the registries' own limits lie below.
 IMAGES_COMPARED_AT_ONCE = 32
 
+# Images of one registry that are filtered at the same time: see ``ManifestBudget``. Planning has shares of its own,
+# since images that are being copied keep theirs for long.
+SHARES = 16
+
 
 class Planner:
-    """Plans each rule once a run, whoever asks first."""
+    """Plans each rule once a run, whoever asks first, and not before the rules that it follows are settled.
 
-    def __init__(self, registries: Registries, results: Results, known: KnownContents, options: Options) -> None:
+    ``failures`` are the images that failed in planning, by source and destination; ``failed_rules`` those rules of
+    which no image is known.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        registries: Registries,
+        results: Results,
+        known: KnownContents,
+        options: Options,
+    ) -> None:
+        self._configuration = configuration
         self._registries = registries
         self._results = results
         self._known = known
         self._options = options
+        self._budget = ManifestBudget(SHARES)
         self._plans: dict[str, asyncio.Task[list[CopyJob]]] = {}
         self._given_up: set[str] = set()
+        self._slots = asyncio.Semaphore(RULES_PLANNED_AT_ONCE)
+        self.failures: list[tuple[str, str]] = []
+        self.failed_rules: list[str] = []
+        self.select(rule.name for rule in configuration.rules)
+
+    def select(self, names: Iterable[str]) -> None:
+        """Say which of the rules are done in this run, before the first is planned; without it, all are."""
+        selected = set(names)
+        rules = [rule for rule in self._configuration.rules if rule.name in selected]
+        self._forecasts = Forecasts(rules if self._options.dry_run else ())
+        self._upstream = Upstream(rules, self._forget)
+        self._results.on_finished = self._upstream.finished
+        self._listing = Listing(self._registries, self._upstream, self._forecasts, self._slots)
+        self._collisions = Collisions(
+            (*self._configuration.rules, *self._configuration.others),
+            selected,
+            self._options.platforms,
+            registries=self._registries,
+            listing=self._listing,
+            upstream=self._upstream,
+            note=self._results.note,
+        )
 
     async def plan(self, rule: Rule) -> list[CopyJob]:
         """Compare a rule's images with its destinations; return what is left to copy.
 
-        Images that are up to date, skipped or cannot be compared are recorded. Never raises: a rule that cannot be
-        planned costs itself alone.
+        Waits until the rules that it follows are settled. Images that are up to date, skipped or cannot be compared
+        are recorded. Never raises: a rule that cannot be planned costs itself alone.
         """
         if rule.name not in self._plans:
             self._plans[rule.name] = asyncio.create_task(self._plan(rule))
         return await asyncio.shield(self._plans[rule.name])
+
+    async def as_planned(
+        self, rules: Iterable[Rule], stop: asyncio.Event | None = None
+    ) -> AsyncIterator[tuple[Rule, list[CopyJob]]]:
+        """Plan several rules side by side, and yield each with what is left to copy as soon as it is planned.
+
+        ``stop`` ends it; plans that have begun go on.
+        """
+        arriving: asyncio.Queue[tuple[Rule, list[CopyJob]] | None] = asyncio.Queue()
+
+        async def plan(rule: Rule) -> None:
+            arriving.put_nowait((rule, await self.plan(rule)))
+
+        async def plan_each() -> None:
+            try:
+                await self._for_each(rules, plan)
+            finally:
+                arriving.put_nowait(None)
+
+        planning = asyncio.create_task(until_stopped(stop or asyncio.Event(), plan_each()))
+        try:
+            while (planned := await arriving.get()) is not None:
+                yield planned
+            await planning
+        finally:
+            planning.cancel()
 
     async def plan_all(self, rules: Iterable[Rule]) -> None:
         """Plan several rules side by side."""
@@ -56,7 +123,15 @@ class Planner:
         async def plan(rule: Rule) -> None:
             await self.plan(rule)
 
-        await for_each(rules, RULES_PLANNED_AT_ONCE, plan)
+        await self._for_each(rules, plan)
+
+    async def _for_each(self, rules: Iterable[Rule], work: Callable[[Rule], Awaitable[None]]) -> None:
+        """Do the work for each rule: those that wait for others hold up none."""
+        rules = list(rules)
+        waiting = [rule for rule in rules if self._upstream.of(rule) or self._collisions.concern(rule)]
+        apart = {rule.name for rule in waiting}
+        free = (rule for rule in rules if rule.name not in apart)
+        await asyncio.gather(for_each(free, RULES_PLANNED_AT_ONCE, work), for_each(waiting, len(waiting), work))
 
     def give_up_rest(self, rules: Iterable[Rule]) -> None:
         """Record as failed what an interrupted run did not reach: jobs that are not finished, rules without a plan."""
@@ -69,189 +144,54 @@ class Planner:
                 if plan is not None:
                     plan.cancel()
                 self._given_up.add(rule.name)
-                self._fail(rule, Interrupted("interrupted before its images were compared"))
+                self._record_failure(rule, Interrupted("interrupted before its images were compared"))
 
     async def _plan(self, rule: Rule) -> list[CopyJob]:
-        planning = _RulePlanning(rule, self._registries, self._results, self._known, self._options)
+        await self._upstream.wait(rule)
+        planning = RulePlanning(
+            rule,
+            self._registries,
+            self._results,
+            self._known,
+            self._options,
+            budget=self._budget,
+            forecasts=self._forecasts,
+            failures=self.failures,
+        )
         try:
-            images = await planning.list_images()
+            sources, odd = await self._listing.images(rule)
         except Exception as error:
             # Whatever it is, the other rules go on.
-            self._fail(rule, error)
+            self.failed_rules.append(rule.name)
+            self.failures += self._record_failure(rule, error)
+            self._upstream.planned(rule, ())
             return []
-        self._results.add_planned(len(images) * len(rule.destinations))
-        await planning.list_destination_tags(len(images))
-        await for_each(images, IMAGES_COMPARED_AT_ONCE, planning.compare)
-        return [planning.jobs[source] for source, _ in images if source in planning.jobs]
+        for reason in odd[:ODD_ENTRIES] + _rest_of(odd):
+            problem = InvalidResponse(f"copy an entry of the tags of {rule.source.repository}", reason)
+            self.failures += self._record_failure(rule, problem)
+        if not sources and not odd:
+            self._results.note(_describe_nothing(rule))
+        images = await planning.settle_writers(sources, self._collisions)
+        async with self._slots:
+            await planning.list_destination_tags(len(images))
+            await for_each(images, IMAGES_COMPARED_AT_ONCE, planning.compare)
+        jobs = [planning.jobs[source] for source, _ in images if source in planning.jobs]
+        self._upstream.planned(rule, jobs)
+        return jobs
 
-    def _fail(self, rule: Rule, error: BaseException) -> None:
+    def _record_failure(self, rule: Rule, error: BaseException) -> list[tuple[str, str]]:
         """Record a rule without a plan as failed, as it is written: the whole of it is to be run again."""
-        self._results.add_planned(len(rule.destinations))
-        for written in rule.written or tuple(str(each.repository) for each in rule.destinations):
-            self._results.fail(rule.name, written, rule.platforms, error)
+        return self._results.fail_rule(rule, rule.platforms or self._options.platforms, error)
+
+    def _forget(self, rule: Rule) -> None:
+        """Forget what is known of the repositories that a rule has written to, before they are read."""
+        self._registries.forget(destination.repository.name for destination in rule.destinations)
 
 
-class _RulePlanning:
-    """One rule that is being planned. ``jobs`` has what there is to copy, by source."""
-
-    def __init__(
-        self, rule: Rule, registries: Registries, results: Results, known: KnownContents, options: Options
-    ) -> None:
-        self._rule = rule
-        self._registries = registries
-        self._results = results
-        self._known = known
-        self._options = options
-        self._platforms = rule.platforms or options.platforms
-        self.jobs: dict[Reference, CopyJob] = {}
-        # The tags of a destination, where all of them are known.
-        self._tags: dict[str, frozenset[str]] = {}
-
-    async def list_images(self) -> list[tuple[Reference, list[Reference]]]:
-        """Return each source image with its destinations. Raises ``ImageferryError``."""
-        source = self._rule.source
-        if source.items:
-            return [
-                (item, [_reference_at(each, item, number) for each in self._rule.destinations])
-                for number, item in enumerate(source.items)
-            ]
-        tags: Iterable[str] = await self._registries.tags(source.repository)
-        if source.pattern:
-            tags = source.pattern.select(tags)
-        items = (source.repository.at(_check_listed(tag, source.repository)) for tag in tags)
-        return [(item, [_reference_at(each, item, 0) for each in self._rule.destinations]) for item in items]
-
-    async def list_destination_tags(self, images: int) -> None:
-        """List the tags that destinations have, where that costs fewer requests than it saves."""
-        if images > 1 and not self._options.force:
-            await asyncio.gather(*(self._list_tags(each.repository, images) for each in self._rule.destinations))
-
-    async def compare(self, image: tuple[Reference, list[Reference]]) -> None:
-        """Compare one image with each of its destinations."""
-        source, destinations = image
-        try:
-            outdated = await self._filter_outdated(source, destinations)
-            if outdated and self._options.dry_run:
-                await self._report_dry_run(source, outdated)
-            elif outdated:
-                self.jobs[source] = CopyJob(source, tuple(outdated), self._platforms)
-        except Exception as error:
-            # Whatever it is, the other images go on.
-            self._fail(source, destinations, error)
-
-    async def _filter_outdated(self, source: Reference, destinations: list[Reference]) -> list[Reference]:
-        """Return the destinations to copy to; the others are up to date or have failed, and are recorded so."""
-        if self._options.force:
-            return destinations
-        answers = await asyncio.gather(*(self._head_or_fail(source, each) for each in destinations))
-        comparable = [answer for answer in answers if answer is not None]
-        if not any(found for _, found in comparable):
-            return [destination for destination, _ in comparable]
-        try:
-            wanted = await self._find_wanted_digest(source)
-        except ImageferryError as error:
-            self._fail(source, [destination for destination, _ in comparable], error)
-            return []
-        outdated = []
-        for destination, found in comparable:
-            if found is None or wanted is None or found.digest != wanted:
-                outdated.append(destination)
-            else:
-                self._results.add(
-                    ImageOutcome(
-                        source=str(source), destination=str(destination), outcome=Outcome.UP_TO_DATE, digest=wanted
-                    )
-                )
-        return outdated
-
-    async def _head_or_fail(
-        self, source: Reference, destination: Reference
-    ) -> tuple[Reference, Descriptor | None] | None:
-        """Return the destination and what it has; None, with the failure recorded, where that cannot be known."""
-        try:
-            return destination, await self._head(destination)
-        except ImageferryError as error:
-            self._fail(source, [destination], error)
-            return None
-
-    async def _find_wanted_digest(self, source: Reference) -> str | None:
-        """Return the digest that a destination should have; None where only reading the image will show it."""
-        if source.digest and not self._platforms:
-            return source.digest
-        root = await self._registries.head(source)
-        if root is None or root.media_type not in INDEX_TYPES or not self._platforms:
-            return root.digest if root else None
-        repository = await self._registries.source(source)
-        image = await filter_platforms(await repository.manifests.get(root.digest), repository, self._platforms)
-        return image.root.digest if image.root else None
-
-    async def _head(self, destination: Reference) -> Descriptor | None:
-        """Return what the destination has under this name; None for nothing, or where only the copy will show it."""
-        tags = self._tags.get(destination.name)
-        if tags is not None and destination.tag is not None and destination.tag not in tags:
-            return None
-        repository = await self._registries.destination(destination)
-        try:
-            return await repository.manifests.head(destination.target)
-        except LoginFailed:
-            raise
-        except RegistryError as error:
-            # Public registries answer 401, JFrog 403, others 400 or 500 for a repository that does not exist yet.
-            if error.status in (400, 401, 403, 404) or "NAME_UNKNOWN" in error.codes:
-                return None
-            raise
-
-    async def _list_tags(self, destination: Reference, images: int) -> None:
-        tags: set[str] = set()
-        pages = 0
-        try:
-            repository = await self._registries.destination(destination)
-            async for page in repository.tags.pages():
-                tags.update(page)
-                pages += 1
-                if pages >= images and len(page) >= PAGE:
-                    # To go on would cost more than a HEAD for each image.
-                    return
-        except NotFound:
-            self._known.add_empty(repository)
-        except ImageferryError:
-            # The HEAD of each image reports what is wrong.
-            return
-        self._tags[destination.name] = frozenset(tags)
-
-    async def _report_dry_run(self, source: Reference, destinations: list[Reference]) -> None:
-        """Record what would be done with an image."""
-        try:
-            repository = await self._registries.source(source)
-            root = await repository.manifests.get(source.target) if self._platforms else None
-            filtered = (await filter_platforms(root, repository, self._platforms)).root if root else None
-            found = filtered.descriptor if filtered else await self._registries.head(source)
-            if found is None:
-                # Some answer 404 to every HEAD, though GET works.
-                found = (await repository.manifests.get(source.target)).descriptor
-        except ImageferryError as error:
-            self._fail(source, destinations, error)
-            return
-        outcome = Outcome.SKIPPED if root is not None and filtered is None else Outcome.WOULD_COPY
-        for destination in destinations:
-            self._results.add(
-                ImageOutcome(source=str(source), destination=str(destination), outcome=outcome, digest=found.digest)
-            )
-
-    def _fail(self, source: Reference, destinations: Iterable[Reference], error: BaseException) -> None:
-        for destination in destinations:
-            self._results.fail(str(source), str(destination), self._platforms, error)
+def _rest_of(odd: list[str]) -> list[str]:
+    return [f"so it is with {len(odd) - ODD_ENTRIES:,} more entries"] if len(odd) > ODD_ENTRIES else []
 
 
-def _reference_at(destination: Destination, source: Reference, number: int) -> Reference:
-    """Return an image's name at a destination: the ``number``-th that is written there, else the source's own."""
-    if destination.targets:
-        return destination.repository.at(destination.targets[number])
-    return destination.repository.at(source.tag or source.target)
-
-
-def _check_listed(tag: str, repository: Reference) -> str:
-    try:
-        return check_tag(tag)
-    except InvalidReference as error:
-        raise InvalidResponse(f"list tags of {repository}", str(error)) from None
+def _describe_nothing(rule: Rule) -> str:
+    which = "no tag matches its expression" if rule.source.pattern else f"{rule.source.repository} has no tags"
+    return f"rule {rule.name} selects nothing: {which}"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from imageferry.credentials.source import CredentialSource
 from imageferry.model import Configuration, RegistryAccess
@@ -74,6 +74,14 @@ class Registries:
             self._tags[reference.name] = asyncio.create_task(ask())
         return await asyncio.shield(self._tags[reference.name])
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget what was asked of these repositories as sources: a rule of this run has written to them."""
+        forgotten = set(names)
+        for name in forgotten:
+            self._tags.pop(name, None)
+        for reference in [each for each in self._heads if each.name in forgotten]:
+            del self._heads[reference]
+
     def takes_foreign_layers(self, repository: Repository) -> bool:
         """Return whether the repository's registry gets the layers that need not be distributed as well."""
         return bool(self._configuration.settings_of(repository.registry).foreign_layers)
@@ -103,7 +111,9 @@ class Registries:
     async def _client(self, registry: str, access: RegistryAccess | None) -> RegistryClient:
         key = (registry, access)
         if key not in self._clients:
-            client = RegistryClient(registry, access, self._limits.of(registry), self._waits)
+            client = RegistryClient(
+                registry, access, self._limits.of(registry), self._waits, self._configuration.insecure_hosts
+            )
             self._clients[key] = client
             await self._connections.enter_async_context(client)
         return self._clients[key]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from imageferry.copy.batches import Batch
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.job import CopyJob
 from imageferry.errors import ImageferryError
+from imageferry.model import Destination, Rule
 from imageferry.reference import Reference
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
 from imageferry.selection import PlatformFilter
@@ -19,6 +21,8 @@ class Results:
 
     def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
+        # Called with each job whose outcome is known at every destination.
+        self.on_finished: Callable[[CopyJob], None] = _ignore
 
     def add_planned(self, images: int) -> None:
         """Count images at their destinations that the plan has found."""
@@ -32,6 +36,12 @@ class Results:
         """Record the outcome of a job at one destination."""
         job.finished.add(destination)
         self._outcomes.add(outcome)
+        if job.is_finished:
+            self.on_finished(job)
+
+    def note(self, text: str) -> None:
+        """Record what the user should know and what is no image's outcome."""
+        self._outcomes.note(text)
 
     def give_up(self, job: CopyJob, error: BaseException) -> None:
         """Record every destination of the job that is not finished as failed.
@@ -43,12 +53,37 @@ class Results:
             if destination not in job.finished:
                 job.finished.add(destination)
                 self.fail(job.name, str(destination), job.platforms, failures.get(str(destination), error))
+        self.on_finished(job)
 
     def fail(self, source: str, destination: str, platforms: PlatformFilter, error: BaseException) -> None:
         """Record an image that failed, with the error's message."""
         self._outcomes.retry_platforms[source, destination] = [str(platform) for platform in platforms.platforms]
         message = str(error) if isinstance(error, ImageferryError) else f"unexpected {type(error).__name__}: {error}"
         self._outcomes.add(ImageOutcome(source=source, destination=destination, outcome=Outcome.FAILED, error=message))
+
+    def fail_rule(self, rule: Rule, platforms: PlatformFilter, error: BaseException) -> list[tuple[str, str]]:
+        """Record a rule as failed, as it is written: the whole of it is to be run again, with its filter.
+
+        Return the source and the destination of each failure.
+        """
+        self.add_planned(len(rule.destinations))
+        failures = []
+        for number, destination in enumerate(rule.destinations):
+            # "" is the default destination, which other flags would change.
+            written = (rule.written and rule.written[number]) or str(destination.repository)
+            self.fail(rule.name, written, platforms, error)
+            failures.append((rule.name, written))
+        return failures
+
+    def retry_as(self, image: tuple[str, str], rule: Rule, destination: Destination) -> None:
+        """Have a failed image run again as a part of its rule: a rule for it alone would not be taken."""
+        source = re.sub(r" \(\d+\)$", "", rule.name)
+        written = dict(zip(rule.destinations, rule.written, strict=False)).get(destination) or str(
+            destination.repository
+        )
+        self._outcomes.retry_as[image] = (source, written)
+        # The filter is the rule's own, whatever holds for the whole run.
+        self._outcomes.retry_platforms[source, written] = [str(platform) for platform in rule.platforms.platforms]
 
     def merge(self, batch: Batch, images: Iterable[ImageOutcome], *, again: bool = False) -> None:
         """Record what another run reported of the batch's images; those that it did not report stay unfinished.
@@ -68,3 +103,7 @@ class Results:
                 elif again and image.outcome is Outcome.UP_TO_DATE:
                     image = replace(image, outcome=Outcome.COPIED)
                 self.finish(job, destination, image)
+
+
+def _ignore(job: CopyJob) -> None:
+    """Do nothing with a job that is finished."""

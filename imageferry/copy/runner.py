@@ -5,9 +5,9 @@ This is how a run goes without an orchestrator, and how it goes on when the orch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
-from imageferry.concurrency import for_each
+from imageferry.concurrency import for_each, for_each_arriving
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.retries import retry_transient
@@ -27,12 +27,12 @@ class LocalRunner:
         self._engine = engine
 
     async def run(self, rules: Iterable[Rule]) -> None:
-        """Plan the rules and copy what they have to copy. Never raises for an image: each costs itself alone."""
-        rules = list(rules)
-        await self._engine.plan_all(rules)
-        jobs = [job for rule in rules for job in await self._engine.plan(rule)]
+        """Plan the rules, and copy what each has to copy as soon as it is planned.
+
+        Never raises for an image: each costs itself alone.
+        """
         # As many as rule by rule, but none waits for the last one of its rule.
-        await for_each(jobs, RULES_COPIED_AT_ONCE * IMAGES_AT_ONCE, self.copy)
+        await for_each_arriving(self._jobs(rules), RULES_COPIED_AT_ONCE * IMAGES_AT_ONCE, self.copy)
 
     async def copy_rule(self, rule: Rule) -> None:
         """Copy what one rule has to copy."""
@@ -47,3 +47,8 @@ class LocalRunner:
         except Exception as error:
             # Whatever it is, it costs this image alone, and is reported.
             self._engine.give_up(job, error)
+
+    async def _jobs(self, rules: Iterable[Rule]) -> AsyncIterator[CopyJob]:
+        async for _, jobs in self._engine.as_planned(rules):
+            for job in jobs:
+                yield job

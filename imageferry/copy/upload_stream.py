@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 
 import httpx
 
+from imageferry.copy.errors import LeftBehind
 from imageferry.copy.retries import UPLOAD_BREAKS
 from imageferry.copy.retry_budget import RetryBudget
 from imageferry.errors import ImageferryError
 from imageferry.registry.errors import Unreachable
+from imageferry.registry.upload import END_LIMIT
 from imageferry.registry.uploads import Upload
 
 logger = logging.getLogger(__name__)
@@ -22,6 +25,9 @@ PIECES_WAITING = 2
 # Seconds in which a destination must take a piece; fewer where it holds others up.
 STALL_LIMIT = 60.0
 SHARED_STALL_LIMIT = 20.0
+
+# Bytes that a destination must have taken between two stalls: fewer are no progress.
+LEAST_PROGRESS = 64 * 1024
 
 
 class UploadStream:
@@ -39,7 +45,13 @@ class UploadStream:
         self._size = size
         self._budget = RetryBudget(UPLOAD_BREAKS)
         self._sending: asyncio.Task[None] | None = None
-        self._aborted = False
+        self._aborted = self._ended = self._stalled = False
+        # The byte at which it broke off last.
+        self._broke_at = 0
+        # When it began, and for how many seconds others had nothing to send but for it.
+        self.begun, self.held_others = time.monotonic(), 0.0
+        # Since when it has had nothing to send; None while it has.
+        self.idle_since: float | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -48,6 +60,7 @@ class UploadStream:
         self._cut_off = b""
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(PIECES_WAITING)
         self._sending = None
+        self._stalled = False
         self.error = None
 
     async def write(self, piece: bytes, begins: int, *, alone: bool = True) -> None:
@@ -89,7 +102,10 @@ class UploadStream:
         """Prepare to go on after an error, from ``next_offset``; return False where there is no more to try."""
         await self._stop()
         while self.error is not None and self.error.transient:
-            if not self._budget.record_failure(self.upload.offset):
+            offset = self.upload.offset
+            is_drip = self._stalled and offset - self._broke_at < LEAST_PROGRESS
+            self._broke_at = offset
+            if not self._budget.record_failure(0 if is_drip else offset):
                 return False
             logger.info("%s; %d of %d bytes were sent, going on", self.error, self._handed, self._size)
             await self._budget.pause()
@@ -107,8 +123,19 @@ class UploadStream:
         if self._aborted or self.upload.committed:
             return
         self._aborted = True
+        await self._end_early()
         await self._stop()
         await self.upload.cancel()
+
+    async def _end_early(self) -> None:
+        """End the request in order where that is quick: docker/distribution 2.8 drops no session that broke off."""
+        if self._sending is None or not self.upload.may_end_early or self.error is not None:
+            return
+        self._ended = True
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
+        self._pieces.put_nowait(b"")
+        await asyncio.wait({self._sending}, timeout=END_LIMIT)
 
     async def _stop(self) -> None:
         if self._sending is not None:
@@ -146,7 +173,14 @@ class UploadStream:
 
     def _mark_stalled(self, sending: asyncio.Task[None], limit: float) -> None:
         self.error = Unreachable(self.upload.action, f"the registry took no data for {limit:.0f} s")
+        self._stalled = True
         sending.cancel()
+
+    def leave(self) -> None:
+        """Give up feeding it together with others, which wait for it."""
+        self.error = LeftBehind(f"{self.upload.action}: it takes bytes far more slowly than the other destinations")
+        if self._sending is not None:
+            self._sending.cancel()
 
     async def _send(self) -> None:
         upload = self.upload
@@ -160,7 +194,12 @@ class UploadStream:
     async def _take(self, length: int) -> AsyncIterator[bytes]:
         """Yield the next ``length`` bytes; a piece that goes beyond them is cut."""
         while length:
+            if not self._cut_off and self._pieces.empty():
+                self.idle_since = time.monotonic()
             piece = self._cut_off or await self._pieces.get()
+            self.idle_since = None
+            if self._ended:
+                return
             self._cut_off = b""
             if len(piece) > length:
                 piece, self._cut_off = piece[:length], piece[length:]

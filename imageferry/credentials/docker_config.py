@@ -8,6 +8,7 @@ import binascii
 import contextlib
 import functools
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from imageferry.errors import InvalidReference
 from imageferry.model import RegistryAccess
 from imageferry.reference import DOCKER_HUB
 from imageferry.registry_key import lookup_keys, normalize_key
+
+# Where podman keeps the logins of a user without a runtime folder, each under the user's number.
+RUNTIME_FOLDER = Path("/run/containers")
 
 # Under this name docker keeps what it knows of Docker Hub.
 _HUB_SERVER = "https://index.docker.io/v1/"
@@ -73,7 +77,10 @@ class DockerCredentials:
 
 
 def _list_files(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the files in their order of precedence: the one that was named, docker's, podman's own."""
+    """Yield the files in their order of precedence: the one that was named, docker's, podman's own.
+
+    podman's are those of containers-auth.json(5), in its order: until logout or reboot, then for good.
+    """
     named = environment.get("REGISTRY_AUTH_FILE")
     if named:
         yield Path(named)
@@ -85,6 +92,10 @@ def _list_files(environment: Mapping[str, str]) -> Iterator[Path]:
         yield Path(home) / ".docker" / "config.json"
     if environment.get("XDG_RUNTIME_DIR"):
         yield Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
+    yield RUNTIME_FOLDER / str(os.getuid()) / "auth.json"
+    settings = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+    if settings:
+        yield Path(settings) / "containers" / "auth.json"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -25,3 +25,7 @@ class RegistryRequest(NamedTuple):
     limit: int = ERROR_BODY_LIMIT
     # Send it once, whatever the answer.
     no_retry: bool = False
+    # It may fail without harm, so that its failure says nothing of the registry.
+    optional: bool = False
+    # A write of which a redirect to another host is followed: an upload session may be anywhere.
+    may_move: bool = False

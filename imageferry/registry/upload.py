@@ -16,6 +16,9 @@ from imageferry.registry.upload_session import UploadSession, session_location, 
 # Sessions that a small blob is tried with.
 WHOLE_ATTEMPTS = 3
 
+# Seconds that an upload which is given up has to end in order.
+END_LIMIT = 1.0
+
 # Seconds until a registry that refuses an upload that goes on has seen that the connection before it is gone.
 SETTLING = 0.5
 
@@ -75,6 +78,12 @@ class Upload:
         """Whether the registry has the blob."""
         return self._state is State.COMMITTED
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether the bytes that are under way may end before the last of them: nothing is committed by that."""
+        is_whole = self._state is State.OPEN and self.offset == 0 and not self._dialect.chunk_size
+        return is_whole and self._session.may_end_early
+
     def next_length(self, size: int) -> int:
         """Return how many bytes the next request is to bring of a blob of ``size`` bytes."""
         rest = size - self.offset
@@ -130,10 +139,17 @@ class Upload:
 
         Raises ``RegistryError``.
         """
+        putting = asyncio.create_task(self._put_whole(content))
         try:
-            await self._put_whole(content)
+            await asyncio.shield(putting)
         except asyncio.CancelledError:
-            await self.cancel()
+            # What is under way ends in order if it is quick: docker/distribution 2.8 drops no session that broke off.
+            await asyncio.wait({putting}, timeout=END_LIMIT)
+            if not putting.done():
+                putting.cancel()
+                await asyncio.wait({putting})
+            if putting.cancelled() or putting.exception() is not None or not self.committed:
+                await self.cancel()
             raise
 
     async def _put_whole(self, content: bytes) -> None:
@@ -146,9 +162,12 @@ class Upload:
                     self.took(len(content))
                     if not self.committed:
                         await self._commit(b"", attempt)
-            except RegistryError:
-                if attempt == WHOLE_ATTEMPTS or self._verdict is None or self._verdict in _ERRORS:
+            except RegistryError as error:
+                if self._verdict is None or self._verdict in _ERRORS:
                     raise
+                if attempt == WHOLE_ATTEMPTS:
+                    # The sessions before it were lost too: that may heal, whatever the last one was refused for.
+                    raise BrokenOff(self.action, error.reason, status=error.status, codes=error.codes) from None
                 if self._verdict is Verdict.USE_PATCH:
                     self._dialect.adopt(self._verdict)
                 await self._start_anew()
@@ -238,7 +257,7 @@ class Upload:
             return error
         reason = error.reason
         if verdict is Verdict.FOLLOW:
-            reason = f"{host} wants it at {self._session.location.host}"
+            reason = f"{host} wants it at {self._session.location.netloc.decode()}"
         elif verdict is Verdict.RENEW_TOKEN:
             reason = "its token ended before the bytes were taken"
         return BrokenOff(self.action, reason, status=status, codes=error.codes)

@@ -20,6 +20,9 @@ LEAST_CHUNK = 64 * 1024
 # Bytes of one PATCH if a registry, or the proxy before it, refuses a larger one with 413.
 CHUNK_SIZE = 32 * 1024 * 1024
 
+# Mounts in a row that a registry fails to answer properly before it is not asked for another.
+FAILED_MOUNTS = 3
+
 
 class Verdict(Enum):
     """What a refusal means for the upload."""
@@ -59,6 +62,13 @@ class UploadDialect:
     # The fewest and the most bytes of one PATCH but the last; 0 without such a bound.
     least_chunk: int = 0
     most_chunk: int = 0
+    # Mounts in a row that have failed, other than by a refusal that may be of one blob or repository.
+    failed_mounts: int = 0
+
+    @property
+    def mounts(self) -> bool:
+        """Whether it is worth asking for a mount."""
+        return self.failed_mounts < FAILED_MOUNTS
 
     @property
     def chunk_size(self) -> int:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from urllib.parse import urlencode
 
 import httpx
 
 from imageferry.errors import ImageferryError
 from imageferry.registry.client import check_status
-from imageferry.registry.errors import InvalidResponse
+from imageferry.registry.errors import TRANSIENT_STATUSES, InvalidResponse, Unreachable
+from imageferry.registry.http.location import append_query, read_location, resolve
+from imageferry.registry.redaction import redact
 from imageferry.registry.repository_client import RepositoryClient
 from imageferry.registry.request import RegistryRequest
-from imageferry.text import short_digest
+from imageferry.text import short_digest, shorten_repr
 
 logger = logging.getLogger(__name__)
 
 # Seconds that a registry has to drop a session: a run that is stopped must not wait for one that hangs.
 CANCEL_LIMIT = 3.0
+
+# Tries of a mount: an upload takes its place.
+MOUNT_TRIES = 2
+
+# Answers to a mount that are its own: done, a session instead, or a refusal that may be of this blob or repository.
+_MOUNT_ANSWERS = frozenset({201, 202, 401, 403, 404, 429})
 
 # The bytes that a session has, the last one's number included; older registries write the unit before.
 _RANGE = re.compile(r"^(?:bytes[= ])?0-([0-9]{1,18})$")
@@ -44,11 +53,21 @@ class UploadSession:
         headers = _content_headers(length)
         if offset is not None:
             headers["content-range"] = f"{offset}-{offset + length - 1}"
+        elif self.may_end_early and not isinstance(content, bytes):
+            del headers["content-length"]
         return await self._send("PATCH", self.location, headers, content)
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether all of a blob is streamed without its length, as docker does, so that it may end before the last.
+
+        docker/distribution, which is known by the ``_state`` in its locations, does not drop a session that broke off.
+        """
+        return "_state" in self.location.params
 
     async def put(self, content: bytes | httpx.AsyncByteStream, length: int) -> httpx.Response:
         """Send ``length`` bytes, or none, and end the session: what was sent is the blob."""
-        url = self.location.copy_merge_params({"digest": self._digest})
+        url = append_query(self.location, urlencode({"digest": self._digest}))
         return await self._send("PUT", url, _content_headers(length), content)
 
     async def status(self, *, keep_location: bool = False) -> int | None:
@@ -71,7 +90,7 @@ class UploadSession:
 
     async def cancel(self) -> None:
         """Drop the session. If a registry refuses, it is left to time out there."""
-        request = RegistryRequest("DELETE", self.location, self.action, {}, no_retry=True)
+        request = RegistryRequest("DELETE", self.location, self.action, {}, no_retry=True, may_move=True)
         try:
             async with asyncio.timeout(CANCEL_LIMIT):
                 await self._repository.send(request)
@@ -86,7 +105,7 @@ class UploadSession:
     async def _send(
         self, method: str, url: httpx.URL, headers: dict[str, str], content: bytes | httpx.AsyncByteStream | None
     ) -> httpx.Response:
-        return await self._repository.send(RegistryRequest(method, url, self.action, headers, content))
+        return await self._repository.send(RegistryRequest(method, url, self.action, headers, content, may_move=True))
 
 
 async def start_session(repository: RepositoryClient, digest: str) -> UploadSession:
@@ -104,7 +123,7 @@ async def start_session(repository: RepositoryClient, digest: str) -> UploadSess
 
 async def _start(repository: RepositoryClient, digest: str) -> UploadSession:
     action = f"start the upload of blob {short_digest(digest)} to {repository.name}"
-    request = RegistryRequest("POST", repository.path("blobs/uploads/"), action, content=b"")
+    request = RegistryRequest("POST", repository.path("blobs/uploads/"), action, content=b"", may_move=True)
     answer = await repository.send(request)
     if answer.status_code == 404 and await repository.create():
         answer = await repository.send(request)
@@ -115,23 +134,55 @@ async def _start(repository: RepositoryClient, digest: str) -> UploadSession:
 async def mount_blob(repository: RepositoryClient, digest: str, source: str) -> UploadSession | None:
     """Have the registry take the blob from its repository ``source``; None if it did.
 
-    A registry that will not (202, or 401, 403, 404, 405: the specification lets it) leaves a session: the one it
-    opened instead, or a new one. Raises ``RegistryError``.
+    A registry that will not (202, or 401, 403, 404, 405: the specification lets it), or that fails in whatever way,
+    leaves a session: the one it opened instead, or a new one. Raises ``RegistryError`` if there is none.
     """
-    action = f"mount blob {short_digest(digest)} from {source} to {repository.name}"
-    url = httpx.URL(repository.path("blobs/uploads/"), params={"mount": digest, "from": source})
+    dialect = repository.client.upload_dialect
+    if dialect.mounts:
+        action = f"mount blob {short_digest(digest)} from {source} to {repository.name}"
+        url = httpx.URL(repository.path("blobs/uploads/"), params={"mount": digest, "from": source})
+        request = RegistryRequest("POST", url, action, content=b"", no_retry=True, optional=True, may_move=True)
+        answer = await _ask_for_mount(repository, request, source)
+        if answer is not None and answer.status_code == 201:
+            return None
+        if answer is not None and answer.status_code == 202:
+            try:
+                return _opened(repository, digest, answer, action)
+            except ImageferryError as error:
+                logger.debug("%s", error)
+                dialect.failed_mounts += 1
+    return await start_session(repository, digest)
+
+
+async def _ask_for_mount(repository: RepositoryClient, request: RegistryRequest, source: str) -> httpx.Response | None:
+    """Return the answer to a mount, None if there is none. What else is wrong, the upload that follows reports."""
     # A token for both repositories: without the second scope registries answer 202.
     scopes = (*repository.scopes, f"repository:{source}:pull")
-    try:
-        answer = await repository.client.send(RegistryRequest("POST", url, action, content=b""), scopes)
-    except ImageferryError as error:
-        logger.debug("%s", error)
-        return await start_session(repository, digest)
-    if answer.status_code == 201:
-        return None
-    if answer.status_code == 202:
-        return _opened(repository, digest, answer, action)
-    return await start_session(repository, digest)
+    dialect = repository.client.upload_dialect
+    answer = None
+    for _ in range(MOUNT_TRIES):
+        try:
+            answer = await repository.client.send(request, scopes)
+        except Unreachable as error:
+            # Perhaps but an idle connection that the registry has closed.
+            logger.debug("%s", error)
+        except InvalidResponse as error:
+            # What it leads to will be no better for the next one.
+            logger.debug("%s", error)
+            break
+        except ImageferryError as error:
+            # No token for both, as it may be of these two.
+            logger.debug("%s", error)
+            return None
+        else:
+            # A limit is waited for by the next request, whichever that is.
+            if answer.status_code not in TRANSIENT_STATUSES:
+                break
+    if answer is None or answer.status_code not in _MOUNT_ANSWERS:
+        dialect.failed_mounts += 1
+    elif answer.status_code != 202:
+        dialect.failed_mounts = 0
+    return answer
 
 
 def _opened(repository: RepositoryClient, digest: str, answer: httpx.Response, action: str) -> UploadSession:
@@ -144,16 +195,22 @@ def session_location(answer: httpx.Response, action: str) -> httpx.URL:
 
     Raises ``InvalidResponse`` if there is none.
     """
-    location, asked = answer.headers.get("location", ""), answer.request.url
+    location, asked = read_location(answer.headers), answer.request.url
     try:
         if not location:
             raise httpx.InvalidURL("none")
-        url = asked.join(location)
+        url = resolve(asked, location)
     except httpx.InvalidURL:
-        raise InvalidResponse(action, f"the registry opened a session without an address ({location!r})") from None
-    if (url.scheme, url.host, asked.scheme) == ("http", asked.host, "https") and url.port in (None, 443, asked.port):
+        reason = f"the registry opened a session without an address ({shorten_repr(redact(location))})"
+        raise InvalidResponse(action, reason) from None
+    if url.raw_host != asked.raw_host:
+        return url
+    if (url.scheme, asked.scheme) == ("http", "https") and url.port in (None, 443, asked.port):
         # A registry behind a proxy that speaks TLS for it does not know that it is asked by https.
         return url.copy_with(scheme="https", port=asked.port)
+    if url.scheme == asked.scheme and url.port is None:
+        # Nor the port at which that proxy is asked, if it passes on the host without it.
+        return url.copy_with(port=asked.port)
     return url
 
 

@@ -77,13 +77,18 @@ class _RuleIndex:
     def find(self, image: ImageOutcome) -> str:
         """Return the name of the rule; the image's source if there is none."""
         named = self._by_name.get(image.source)
-        if named is not None and image.destination in named.written:
+        if named is not None and image.destination in _without_plan(named):
             # A rule that could not be planned is reported with its source and destination as written.
             return named.name
         candidates = self._by_repositories.get((_repository(image.source), _repository(image.destination)), [])
         if len(candidates) > 1:
             candidates = [rule for rule in candidates if _selects(rule, image.source)] or candidates
         return candidates[0].name if candidates else image.source
+
+
+def _without_plan(rule: Rule) -> set[str]:
+    """Return the destinations with which a rule is reported that could not be planned."""
+    return {*rule.written, *(str(each.repository) for each in rule.destinations)}
 
 
 def _repository(text: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
 
 from imageferry.report.waits import Waits
 from imageferry.text import format_duration, format_size
@@ -34,7 +35,10 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class ImageOutcome:
-    """One source tag or digest at one destination, with the bytes sent for it and the seconds that it took."""
+    """One source tag or digest at one destination, with the bytes sent for it and the seconds that it took.
+
+    ``warning`` is what a person should know of an image that is there: its digest is another one than at the source.
+    """
 
     source: str
     destination: str
@@ -43,6 +47,7 @@ class ImageOutcome:
     bytes: int = 0
     seconds: float = 0.0
     error: str | None = None
+    warning: str | None = None
 
 
 class Totals(BaseModel):
@@ -91,12 +96,31 @@ class Report(BaseModel):
     status: Status
     totals: Totals
     images: list[ImageOutcome]
+    # What is no image's outcome, such as a rule that selects no tag.
+    notes: list[str] = Field(default_factory=list)
     # For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
     retry_platforms: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
+    retry_as: dict[tuple[str, str], tuple[str, str]] = Field(default_factory=dict, exclude=True)
+
+    @field_serializer("images", mode="wrap")
+    def _leave_out_no_warning(
+        self, images: list[ImageOutcome], serialize: SerializerFunctionWrapHandler
+    ) -> list[dict[str, Any]]:
+        """Return the images without the warning that nearly none of them has."""
+        found: list[dict[str, Any]] = serialize(images)
+        for each in found:
+            if each["warning"] is None:
+                del each["warning"]
+        return found
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
         return self.model_dump_json(indent=2, by_alias=True)
+
+    @property
+    def warnings(self) -> list[ImageOutcome]:
+        """The images with a warning."""
+        return [image for image in self.images if image.warning]
 
     @property
     def summary(self) -> str:
@@ -125,10 +149,14 @@ class Outcomes:
     planned: int = 0
     # The platform filter of failed images, by source and destination.
     retry_platforms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    # The rule to run again for a failed image, where that is not a rule of this image alone.
+    retry_as: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     # Blobs that are being sent, by digest: bytes sent, and bytes in all.
     active_blobs: dict[str, tuple[int, int]] = field(default_factory=dict)
-    # Called with each outcome as it is known.
+    notes: list[str] = field(default_factory=list)
+    # Called with each outcome as it is known, and with each note.
     listeners: list[Callable[[ImageOutcome], None]] = field(default_factory=list)
+    note_listeners: list[Callable[[str], None]] = field(default_factory=list)
     # The registries for which the run is waiting.
     waits: Waits = field(default_factory=Waits)
     _start: float = field(default_factory=time.monotonic)
@@ -139,6 +167,12 @@ class Outcomes:
         self.totals.count(image.outcome)
         for listener in self.listeners:
             listener(image)
+
+    def note(self, text: str) -> None:
+        """Add what the user should know and what is no image's outcome, and call the listeners."""
+        self.notes.append(text)
+        for listener in self.note_listeners:
+            listener(text)
 
     @property
     def seconds(self) -> float:
@@ -159,5 +193,7 @@ class Outcomes:
             status=status or (Status.FAILED if self.totals.failed else Status.COMPLETED),
             totals=self.totals,
             images=self.images,
+            notes=self.notes,
             retry_platforms=self.retry_platforms,
+            retry_as=self.retry_as,
         )

@@ -11,6 +11,21 @@ from orchestration.run_context import RunContext
 FAILURES_LOGGED = 50
 
 
+def log_notes(run: RunContext) -> None:
+    """Log, in the run of this context, each note of the run that has not been logged before."""
+    notes = run.engine.outcomes.notes
+    logged, run.notes_logged = run.notes_logged, len(notes)
+    logger = get_run_logger()
+    for note in notes[logged:]:
+        logger.info("%s", escape_control(note))
+
+
+def log_end(run: RunContext) -> None:
+    """Log, in the flow run of this context, the failures and notes that have not been logged before."""
+    log_failures(run)
+    log_notes(run)
+
+
 def log_failures(run: RunContext) -> None:
     """Log, in the run of this context, each failure that has not been logged before."""
     failures = run.engine.outcomes.failures

@@ -6,18 +6,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from imageferry.report.outcomes import Outcomes
 from imageferry.text import describe_exception, format_count, format_size, short_digest
-from orchestration.artifacts.summary import escape_markdown
+from orchestration.artifacts.keys import run_key
+from orchestration.artifacts.markup import quote_markup
 from orchestration.run_context import RunContext
 
 logger = logging.getLogger("imageferry.history")
-
-KEY = "imageferry-progress"
 
 # Seconds between two updates, and before the first one: a run that is shorter has none.
 EVERY = 5.0
@@ -63,7 +63,7 @@ async def _show(run: RunContext, done: asyncio.Event) -> None:
                 )
             elif not ended and _worth_showing(run):
                 identity = await acreate_progress_artifact(
-                    percent_done(outcomes), KEY, describe_progress(outcomes, rate)
+                    percent_done(outcomes), await run_key(run, "progress"), describe_progress(outcomes, rate)
                 )
             if ended:
                 return
@@ -89,7 +89,10 @@ def percent_done(outcomes: Outcomes) -> float:
 
 
 def describe_progress(outcomes: Outcomes, rate: float | None) -> str:
-    """Say in Markdown how far the run is; ``rate`` is in bytes a second, None once it is done."""
+    """Say in Markdown how far the run is, and when; ``rate`` is in bytes a second, None once it has ended.
+
+    A run that is killed leaves its last progress as it was: without the time it would look as if it went on.
+    """
     totals = outcomes.totals
     figures = [
         f"{len(outcomes.images):,} of {format_count(outcomes.planned, 'image')}",
@@ -97,9 +100,13 @@ def describe_progress(outcomes: Outcomes, rate: float | None) -> str:
     ]
     if totals.failed:
         figures.append(f"**{totals.failed:,} failed**")
+    when = f"{'ended' if rate is None else 'at'} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    headline = f"{', '.join(figures)}, {when}"
+    if rate is None:
+        return headline
     active_blobs = [
         f"blob {short_digest(digest)}: {format_size(done)} of {format_size(size)}"
         for digest, (done, size) in list(outcomes.active_blobs.items())[:8]
     ]
-    waiting = [escape_markdown(str(wait)) for wait in outcomes.waits.now()]
-    return "\n".join([", ".join(figures), *(f"- {line}" for line in (*active_blobs, *waiting))])
+    waiting = [quote_markup(str(wait)) for wait in outcomes.waits.now()]
+    return "\n".join([headline, *(f"- {line}" for line in (*active_blobs, *waiting))])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
@@ -14,8 +13,9 @@ from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCol
 
 from imageferry.report.by_rule import RuleStats
 from imageferry.report.outcomes import Report
-from imageferry.text import escape_control, format_duration, format_size
-from orchestration.artifacts.summary import escape_markdown
+from imageferry.text import format_duration, format_size
+from orchestration.artifacts.keys import slugify
+from orchestration.artifacts.markup import quote_markup
 
 # Rules of one run that get a row: an unreachable registry must not cost hundreds of requests.
 RULES_WITH_ROWS = 50
@@ -44,7 +44,7 @@ async def publish_rule_history(report: Report, figures: Iterable[RuleStats], flo
             artifact = ArtifactCreate(
                 type="table",
                 key=name,
-                description=escape_markdown(each.rule),
+                description=quote_markup(each.rule),
                 data=json.dumps(rows),
                 flow_run_id=UUID(owner) if owner else None,
             )
@@ -53,8 +53,7 @@ async def publish_rule_history(report: Report, figures: Iterable[RuleStats], flo
 
 def artifact_key(rule: str) -> str:
     """Return the artifact key of a rule: readable, the same in every run, and no other rule's."""
-    slug = re.sub(r"[^a-z0-9]+", "-", rule.lower()).strip("-")[:60].strip("-")
-    return f"rule-{slug}-{hashlib.sha256(rule.encode()).hexdigest()[:8]}"
+    return f"rule-{slugify(rule, 60)}-{hashlib.sha256(rule.encode()).hexdigest()[:8]}"
 
 
 def history_row(report: Report, figures: RuleStats) -> Row:
@@ -68,7 +67,7 @@ def history_row(report: Report, figures: RuleStats) -> Row:
         "failed": f"{figures.failed:,}",
         "sent": format_size(figures.bytes),
         "time": format_duration(figures.seconds),
-        "first failure": escape_control(f"{first.source}: {first.error}") if first else "",
+        "first failure": quote_markup(f"{first.source}: {first.error}") if first else "",
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
+from imageferry import __version__
 from imageferry.report.by_rule import RuleStats
 from imageferry.report.outcomes import ImageOutcome, Report
 from imageferry.text import escape_control, format_count, format_duration, format_size
+from orchestration.artifacts.markup import quote_markup
 
 # Failures that are listed one by one, and rules that are shown side by side; the report file has all.
 FAILURES_LISTED = 100
@@ -20,14 +21,13 @@ BAR = 32
 TaskRuns = Mapping[tuple[str, str], str]
 FlowRuns = Mapping[str, str]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$^])")
-
 
 def format_summary(report: Report, figures: Iterable[RuleStats], task_runs: TaskRuns, flow_runs: FlowRuns) -> str:
     """Return the summary: each failure with its cause, the counts, and the rules that had work."""
     figures = list(figures)
     failed = sorted((each for each in figures if each.failures), key=lambda each: -each.failed)
     lines = _failures(report, failed, task_runs, flow_runs) if failed else []
+    lines += _warnings(report.warnings)
     lines += ["## Images", "", *_counts(report)]
     worked = [each for each in figures if each.bytes or each.copied or each.failed]
     if len(worked) > 1:
@@ -61,7 +61,21 @@ def _failures(report: Report, failed: list[RuleStats], task_runs: TaskRuns, flow
 def _failure(image: ImageOutcome, task_runs: TaskRuns, flow_run: str | None) -> str:
     task_run = task_runs.get((image.source, image.destination))
     name = _linked(image.source, "task-run", task_run) if task_run else _linked(image.source, "flow-run", flow_run)
-    return f"- {name} to {escape_markdown(image.destination)}  \n  {escape_markdown(image.error or '')}"
+    return f"- {name} to {quote_markup(image.destination)}  \n  {quote_markup(image.error or '')}"
+
+
+def _warnings(images: list[ImageOutcome]) -> list[str]:
+    """Return the images that are there with another digest than at the source."""
+    if not images:
+        return []
+    lines = [f"## {format_count(len(images), 'image')} with a warning", ""]
+    lines += [
+        f"- {quote_markup(image.source)} to {quote_markup(image.destination)}  \n  {quote_markup(image.warning or '')}"
+        for image in images[:FAILURES_LISTED]
+    ]
+    if len(images) > FAILURES_LISTED:
+        lines += ["", f"and {len(images) - FAILURES_LISTED:,} more: see the report"]
+    return [*lines, ""]
 
 
 def _counts(report: Report) -> list[str]:
@@ -80,6 +94,7 @@ def _counts(report: Report) -> list[str]:
             f"{totals.blobs_copied:,} / {totals.blobs_mounted:,} / {totals.blobs_present:,}",
         ),
         ("time", format_duration(report.seconds)),
+        ("Imageferry", __version__),
     ]
     return ["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)]
 
@@ -109,11 +124,6 @@ def format_bar(value: float, most: float) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def escape_markdown(text: str) -> str:
-    """Escape foreign text so that Markdown and HTML leave it as it is."""
-    return _SPECIAL.sub(r"\\\1", escape_control(text))
-
-
 def _linked(text: str, kind: str, identity: str | None) -> str:
     # Relative, as no process knows under which address a person sees the UI; all its pages lie as deep as this one.
-    return f"[{escape_markdown(text)}](../../runs/{kind}/{identity})" if identity else escape_markdown(text)
+    return f"[{quote_markup(text)}](../../runs/{kind}/{identity})" if identity else quote_markup(text)

@@ -15,25 +15,14 @@ from imageferry.config import UNKNOWN_ENVIRONMENT, ConfigurationError, load_text
 from imageferry.credentials.named import NamedCredentials
 from imageferry.model import RegistryAccess
 
-
-class _SecretBlock(Block):
-    """A block whose errors never repeat what was typed."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
-
-    @classmethod
-    def read(cls, data: dict[str, Any]) -> Any:
-        """Return the block with the fields of a stored document. Raises ``ValueError`` with what is wrong."""
-        try:
-            return cls.model_validate({key: value for key, value in data.items() if value not in ("", None)})
-        except ValidationError as error:
-            errors = error.errors(include_url=False, include_context=False, include_input=False)
-        messages = [": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")]) for each in errors]
-        raise ValueError("; ".join(messages))
+# An error never repeats what was typed.
+_DISCREET = ConfigDict(hide_input_in_errors=True)
 
 
-class RegistryCredentials(_SecretBlock):
+class RegistryCredentials(Block):
     """The login of a registry, and how it is reached: what an entry of `auth` holds. The entry names this block."""
+
+    model_config: ClassVar[ConfigDict] = _DISCREET
 
     _block_type_name = "Registry Credentials"
     _block_type_slug = "registry-credentials"
@@ -78,6 +67,16 @@ class RegistryCredentials(_SecretBlock):
             raise ValueError("a client key is of use only with its certificate: give both")
         return self
 
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> RegistryCredentials:
+        """Return the block with the fields of a stored document. Raises ``ValueError`` with what is wrong."""
+        try:
+            return cls.model_validate({key: value for key, value in data.items() if value not in ("", None)})
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+        messages = [": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")]) for each in errors]
+        raise ValueError("; ".join(messages))
+
     def access(self) -> RegistryAccess:
         """Return what the engine takes."""
         return RegistryAccess(
@@ -92,8 +91,10 @@ class RegistryCredentials(_SecretBlock):
         )
 
 
-class ImageferryConfiguration(_SecretBlock):
+class ImageferryConfiguration(Block):
     """A configuration that is kept in Prefect. A run takes its name in place of a file's path."""
+
+    model_config: ClassVar[ConfigDict] = _DISCREET
 
     _block_type_name = "Imageferry Configuration"
     _block_type_slug = "imageferry-configuration"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,20 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from imageferry.config import ConfigurationError, Diagnostic, Files, load, load_text
-from imageferry.credentials.named import CredentialsError
+from imageferry.config.text.read import SIZE_LIMIT, read_document
+from imageferry.credentials.named import CredentialsError, StoredCredentials
 from imageferry.model import Configuration, RegistryAccess
 from orchestration.blocks.block_types import ImageferryConfiguration, RegistryCredentials
+from orchestration.blocks.worker_limits import FILE_KEYS, FileLimits, LimitedEnvironment
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 # Prefect gives no block and no variable another name, and the rest would change the path of a request.
 _NAME = re.compile(r"[^/?#%&<>]+")
+
+# The key that every configuration has.
+_IMAGES = re.compile(rb"""(?:^|[{,])\s*["']?images["']?\s*:""", re.MULTILINE)
 
 # What may go wrong between here and the server.
 _UNANSWERED = (httpx.HTTPError, RuntimeError)
@@ -42,7 +48,7 @@ def read_access_block(name: str) -> RegistryAccess:
             "make it there under Blocks, or write the credentials here"
         )
     try:
-        block: RegistryCredentials = RegistryCredentials.read(document)
+        block = RegistryCredentials.read(document)
     except ValueError as error:
         raise CredentialsError(f"the block Registry Credentials {name!r} has a fault: {error}") from None
     return block.access()
@@ -59,7 +65,7 @@ async def read_configuration(config: str) -> Configuration:
 
 def _configuration_of(config: str) -> Configuration:
     if _exists(config):
-        return load(Files(config=Path(config)), credentials=read_access_block)
+        return _configuration_of_file(Path(config))
     try:
         with get_client(sync_client=True) as client:
             name, text = _stored_text(client, config)
@@ -72,7 +78,69 @@ def _configuration_of(config: str) -> Configuration:
             "Configuration nor a variable of this name: give a path on the worker's machine or such a name"
         )
         raise ConfigurationError([Diagnostic(config, 0, 0, "", problem)])
-    return load_text(text, name, credentials=read_access_block)
+    return _configuration_of_text(text, name)
+
+
+def _configuration_of_file(path: Path) -> Configuration:
+    """Read a file, which may be any that the worker can read: of one that is no configuration nothing is quoted."""
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "is no regular file"
+        raise ConfigurationError.of(str(path), f"{what}: expected a JSON or YAML file")
+    try:
+        return load(Files(config=path), credentials=_limited_blocks(FileLimits(path.parent)))
+    except ConfigurationError:
+        if _mentions_images(path):
+            raise
+    raise ConfigurationError.of(
+        str(path),
+        "is no configuration, as it has no 'images', or cannot be read: nothing of it is repeated here, "
+        f"and `imageferry --config {path} --dry-run` on the worker's machine says more",
+    )
+
+
+def _configuration_of_text(text: str, name: str) -> Configuration:
+    """Check a stored configuration, which reads of the machine what the worker's owner has listed."""
+    files = FileLimits(Path.cwd())
+    diagnostics = _refused_files(text, name, files)
+    try:
+        configuration = load_text(
+            text, name, environment=LimitedEnvironment(os.environ), credentials=_limited_blocks(files)
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError([*diagnostics, *error.diagnostics]) from None
+    if diagnostics:
+        raise ConfigurationError(diagnostics)
+    return configuration
+
+
+def _limited_blocks(files: FileLimits) -> StoredCredentials:
+    return lambda name: files.check(read_access_block(name))
+
+
+def _refused_files(text: str, name: str, files: FileLimits) -> list[Diagnostic]:
+    """Return a diagnostic for each file that an entry of ``auth`` names and may not name."""
+    try:
+        document = read_document(text, name)
+    except ConfigurationError:
+        return []
+    # Other errors are reported where the configuration is checked.
+    document.diagnostics.clear()
+    auth = document.value.get("auth") if isinstance(document.value, dict) else None
+    for registry, entry in auth.items() if isinstance(auth, dict) else ():
+        for key, path in entry.items() if isinstance(entry, dict) else ():
+            # A path that is the value of a variable was allowed with it.
+            names_file = key in FILE_KEYS and isinstance(path, str) and path and not path.startswith("$")
+            if names_file and (problem := files.refusal(key, path)):
+                document.report(("auth", registry, key), problem)
+    return document.diagnostics
+
+
+def _mentions_images(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _IMAGES.search(file.read(SIZE_LIMIT)) is not None
+    except OSError:
+        return False
 
 
 def _stored_text(client: SyncPrefectClient, name: str) -> tuple[str, str | None]:

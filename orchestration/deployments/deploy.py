@@ -1,4 +1,4 @@
-"""All that runs on workers need, put on a Prefect server: work pool, block types, deployments, limits."""
+"""All that runs on workers need, put on a Prefect server: work pool, block types, deployments, limits, automations."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prefect.settings import get_current_settings
 
 from imageferry.project_folder import project_folder
 from orchestration.blocks.block_types import ImageferryConfiguration, RegistryCredentials
+from orchestration.deployments.automations import make_automations
 from orchestration.deployments.limits import make_limits
 from orchestration.deployments.work_pool import make_work_pool
 from orchestration.own_process import module_command, project_environment
@@ -31,6 +32,7 @@ def deploy(config: str | None, registries: list[str]) -> Iterator[str]:
     yield call_server(make_work_pool())
     yield call_server(register_block_types())
     yield deploy_all(config)
+    yield call_server(make_automations())
     if registries:
         yield call_server(make_limits(registries))
     else:

@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from imageferry.text import describe_exception
 from orchestration.server import internals
+from orchestration.server.own_server import is_gone_for_good
 from orchestration.settings import settings
 
 logger = logging.getLogger("imageferry.history")
@@ -23,8 +24,9 @@ logger = logging.getLogger("imageferry.history")
 PROBE_EVERY = 2.0
 PROBE_LIMIT = 8.0
 
-# Seconds in which a server that refuses connections may come back: a restart is not an end.
-RESTART_LIMIT = 3.0
+# Seconds between two probes of a server that refuses connections: it may be restarting, for as long as the patience of
+# the settings lasts.
+RESTART_PAUSE = 0.3
 
 # Tries of a request that a busy SQLite refuses, and the pauses between them (seconds): a write takes some ms, for which
 # Prefect's own tries, which come after these, wait 2 s and more.
@@ -122,16 +124,17 @@ class ServerMonitor:
     async def _probe(self) -> None:
         begun = time.monotonic()
         while not self.lost:
-            why = await self._find_error()
-            if why is None:
+            found = await self._find_problem()
+            if found is None:
                 return
-            if time.monotonic() - begun >= RESTART_LIMIT:
+            why, limit = found
+            if time.monotonic() - begun >= limit:
                 self.mark_lost(why)
                 return
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(RESTART_PAUSE)
 
-    async def _find_error(self) -> str | None:
-        """Ask once, without Prefect's tries; any answer will do. Return what is wrong, in words."""
+    async def _find_problem(self) -> tuple[str, float] | None:
+        """Ask once, without Prefect's tries; any answer will do. Return what is wrong, and for how long it is borne."""
         if self._probed is None:
             return None
         request = httpx.Request("GET", f"{self._api_url}/health")
@@ -140,9 +143,10 @@ class ServerMonitor:
                 response = await self._probed.handle_async_request(request)
                 await response.aclose()
         except TimeoutError:
-            return f"it did not answer within {PROBE_LIMIT:.0f} s"
+            return f"it did not answer within {PROBE_LIMIT:.0f} s", 0.0
         except httpx.TransportError as error:
-            return f"it cannot be reached ({describe_exception(error)})"
+            why = f"it cannot be reached ({describe_exception(error)})"
+            return why, 0.0 if is_gone_for_good(self._api_url) else settings().history_patience
         return None
 
     def record_response(self, *, answered: bool) -> None:
@@ -201,7 +205,9 @@ class MonitoredTransport(httpx.AsyncBaseTransport):
             monitor.record_response(answered=response.status_code not in _RETRYABLE)
         return response
 
-    async def _send(self, request: httpx.Request, monitors: list[ServerMonitor]) -> httpx.Response:
+    async def _send(
+        self, request: httpx.Request, monitors: list[ServerMonitor], *, again: bool = True
+    ) -> httpx.Response:
         first, patience = monitors[0], settings().history_patience
         try:
             # A server whose database is locked does not answer.
@@ -212,12 +218,15 @@ class MonitoredTransport(httpx.AsyncBaseTransport):
             for monitor in monitors:
                 monitor.mark_lost(f"it did not answer within {patience:.0f} s")
             raise ServerLost(first.why) from None
-        except httpx.TransportError:
+        except httpx.TransportError as error:
             for monitor in monitors:
                 await monitor.probe()
                 if monitor.lost:
                     raise ServerLost(monitor.why) from None
                 monitor.record_response(answered=False)
+            if again and isinstance(error, httpx.ConnectError):
+                # It has not seen the request, and is there again.
+                return await self._send(request, monitors, again=False)
             raise
 
     async def __aenter__(self) -> MonitoredTransport:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.events.clients import get_events_client
 from prefect.runtime import flow_run
 
 from imageferry.text import describe_exception, format_count
@@ -30,8 +30,10 @@ logger = logging.getLogger("imageferry.history")
 FURTHEST_BEHIND = 2000
 ASK_EVERY = 500
 
-# Seconds for a last try to reach a server that was given up.
-LAST_TRY = 2.0
+# Seconds in which nothing more is written, after which it is asked whether task runs reach the server at all; and those
+# in which it must take the question.
+STANDSTILL = 3.0
+EVENTS_LIMIT = 5.0
 
 _TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 _IDS_AT_ONCE = 100
@@ -117,7 +119,7 @@ class TaskRunRecorder:
         ``on_wait`` is called with how many are recorded, and of how many. Ends early when nothing more is written for
         the patience of the settings, or the server is lost.
         """
-        best, progress_at = -1, time.monotonic()
+        best, progress_at, asked = -1, time.monotonic(), False
         while best < self.awaited:
             recorded = await self.recorded()
             if recorded is None:
@@ -126,22 +128,30 @@ class TaskRunRecorder:
                 best, progress_at = recorded, time.monotonic()
             elif time.monotonic() - progress_at > settings().history_patience:
                 break
+            elif not asked and time.monotonic() - progress_at > STANDSTILL:
+                asked = True
+                if why := await _find_events_problem():
+                    self._monitor.mark_lost(why)
+                    break
             on_wait(min(best, self.awaited), self.awaited)
             if best < self.awaited:
                 await asyncio.sleep(0.2)
+
+
+async def _find_events_problem() -> str:
+    """Say why the server gets no events, over which task runs are sent; empty where it does."""
+    try:
+        async with asyncio.timeout(EVENTS_LIMIT), get_events_client(reconnection_attempts=0):
+            return ""
+    except Exception as error:
+        reason = describe_exception(error)
+    return (
+        f"task runs reach it over a websocket, and it gets none ({reason}): "
+        "a proxy on the way to PREFECT_API_URL must let it through"
+    )
 
 
 async def drain(monitor: ServerMonitor) -> None:
     """Send the logs and events that wait in this process, while there still is a server to take them."""
     with contextlib.suppress(ServerLost):
         await monitor.wait(drain_queues(settings().history_patience))
-
-
-async def end_flow_run(identity: str, state: State[None]) -> None:
-    """Try to set the final state at a server that was lost: it may be back, and would show the run as running."""
-    try:
-        async with asyncio.timeout(LAST_TRY):
-            async with get_client() as client:
-                await client.set_flow_run_state(UUID(identity), state, force=True)
-    except Exception as error:
-        logger.info("Prefect's server was not told of the end: %s", describe_exception(error))

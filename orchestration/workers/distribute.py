@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from imageferry.concurrency import for_each, until_stopped
+from imageferry.concurrency import for_each, for_each_arriving, until_stopped
 from imageferry.copy.batches import Batch, split_into_batches
 from imageferry.copy.options import DEFAULT_PROC, DEFAULT_RETRIES
 from imageferry.copy.runner import IMAGES_AT_ONCE, RULES_COPIED_AT_ONCE
@@ -23,6 +24,7 @@ from imageferry.errors import ImageferryError
 from imageferry.report.outcomes import ImageOutcome, Totals
 from orchestration.open_run import RunRequest
 from orchestration.run_context import RunContext
+from orchestration.server.client_call import describe_server_error
 from orchestration.settings import settings
 from orchestration.step import run_tracked
 from orchestration.workers.outcome_pages import read_outcomes
@@ -54,8 +56,8 @@ async def find_workers() -> str:
             "and start workers with `prefect worker start --pool imageferry`"
         ) from None
     except (httpx.HTTPError, RuntimeError) as error:
-        raise NoWorkersError(f"the Prefect server at {server} cannot be used: {error}") from None
-    if "images" not in (deployment.parameter_openapi_schema or {}).get("properties", {}):
+        raise NoWorkersError(f"the Prefect server at {server} cannot be used: {describe_server_error(error)}") from None
+    if not {"images", "withheld"} <= set((deployment.parameter_openapi_schema or {}).get("properties", {})):
         raise NoWorkersError(
             f"the deployment {DEPLOYMENT} is that of an older Imageferry: bring it up to date with `make deploy`"
         )
@@ -73,13 +75,16 @@ def find_workers_problem() -> str:
 
 
 async def copy_on_workers(run: RunContext, rules: list[str], request: RunRequest, workers: str) -> None:
-    """Have the planned rules that have work copied by runs on workers.
+    """Have the rules that have work copied by runs on workers, each once it is planned.
 
     ``workers`` is what ``find_workers`` returned. Once Prefect's server is lost, this process copies the rest.
     """
-    batches = split_into_batches(
-        {name: run.work[name].values() for name in rules if name in run.work}, settings().images_per_run
-    )
+
+    async def batches() -> AsyncIterator[Batch]:
+        async for rule, jobs in run.planned(rules):
+            for batch in split_into_batches({rule.name: jobs} if jobs else {}, settings().images_per_run):
+                yield batch
+
     parameters: dict[str, Any] = {
         "config": request.config,
         "force": request.force,
@@ -93,7 +98,7 @@ async def copy_on_workers(run: RunContext, rules: list[str], request: RunRequest
     worker_runs = WorkerRuns(run, settings().silence_limit, workers)
     distribution = _Distributor(run, worker_runs, parameters, 1 + settings().reruns)
     async with worker_runs.supervised():
-        await for_each(batches, RUNS_AT_ONCE, distribution.copy)
+        await for_each_arriving(batches(), RUNS_AT_ONCE, distribution.copy)
 
 
 class _Distributor:
@@ -114,7 +119,8 @@ class _Distributor:
             # Prefect keeps a task run in this flow run for each run of another, and ends it after that.
             with self._run.timed(batch.rule):
                 await run_tracked(self._run, lambda: self._on_workers(batch), lambda: self._copy_here(batch))
-        except ImageferryError as error:
+        except Exception as error:
+            # Whatever it is, it costs this batch alone, and is reported.
             self._give_up(batch, error)
 
     async def _on_workers(self, batch: Batch) -> None:
@@ -136,9 +142,10 @@ class _Distributor:
 
     async def _start(self, batch: Batch) -> FlowRun:
         try:
-            return await self._worker_runs.run(
-                batch.name, self._parameters | {"rule": batch.rule, "images": batch.images}
-            )
+            parameters = self._parameters | {"rule": batch.rule, "images": batch.images}
+            if batch.withheld:
+                parameters["withheld"] = batch.withheld
+            return await self._worker_runs.run(batch.name, parameters)
         except PrefectHTTPStatusError as error:
             if error.response.status_code >= 500:
                 raise
@@ -159,7 +166,7 @@ class _Distributor:
         async with self._local_slots:
             await until_stopped(self._run.stop, for_each(batch.jobs, IMAGES_AT_ONCE, self._run.runner.copy))
 
-    def _give_up(self, batch: Batch, error: ImageferryError) -> None:
+    def _give_up(self, batch: Batch, error: Exception) -> None:
         for job in batch.jobs:
             self._run.engine.give_up(job, error)
 

@@ -49,6 +49,12 @@ def signed(payload: bytes) -> bytes:
     return payload[:length] + f',\n   "signatures": {signatures}'.encode() + tail
 
 
+def envelope(length: Any, tail: bytes) -> list[dict[str, Any]]:
+    """Make the signatures, signed by nobody, of a document whose payload is said to be its first bytes and a tail."""
+    protected = {"formatLength": length, "formatTail": _encode(tail), "time": "2015-01-01T00:00:00Z"}
+    return [{"header": {"alg": "none"}, "signature": "", "protected": _encode(json.dumps(protected).encode())}]
+
+
 def _public_key(key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
     numbers = key.public_numbers()
     encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

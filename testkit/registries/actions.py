@@ -1,6 +1,7 @@
 """What a rule can do to a request."""
 
 import asyncio
+import gzip
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -77,6 +78,16 @@ def hang_up_reading(after: int, ending: Ending = "reset") -> Action:
     return act
 
 
+def read_slowly(pause: Callable[[], float]) -> Action:
+    """Take the request's body slowly: so many seconds before each of its pieces."""
+
+    async def act(call: Call, proceed: Proceed) -> Reply:
+        call.pause = pause
+        return await proceed(call)
+
+    return act
+
+
 def truncate(after: int) -> Action:
     """Stop the body early with an ordinary end of the connection; Content-Length says more."""
     return _cut(Cut(after, "close"))
@@ -124,6 +135,23 @@ def replace_body(body: bytes, headers: dict[str, str] | None = None) -> Action:
             reply.set(name, value)
 
     return change(replace)
+
+
+def gzipped(*, chunked: bool = False, relabelled: bool = False) -> Action:
+    """Compress the body as a proxy does, whatever was accepted; with `relabelled` only say that it is.
+
+    With `chunked` its length is not said.
+    """
+
+    def encode(reply: Reply) -> None:
+        if reply.status == 200:
+            reply.body = reply.body if relabelled else gzip.compress(reply.body, 1)
+            reply.drop("Content-Length")
+            reply.set("Content-Encoding", "gzip")
+            if chunked:
+                reply.set("Transfer-Encoding", "chunked")
+
+    return change(encode)
 
 
 def with_header(name: str, value: str) -> Action:

@@ -34,6 +34,8 @@ class Blobs:
             return error(405, "UNSUPPORTED")
         if call.method == "HEAD" and self.quirks.blob_head is not None:
             return Reply(self.quirks.blob_head)
+        if self.quirks.refuse_ranges is not None and call.header("range"):
+            return error(self.quirks.refuse_ranges, "RANGE_INVALID", "ranges are not supported")
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": call.reference}
         if not self.quirks.digest_header:
             del headers["Docker-Content-Digest"]

@@ -45,19 +45,21 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, *names: str) -> Certificate:
-        """Sign for a server of these names and addresses; without any, for the loopback's."""
-        return self._issue("server", names or ("localhost", "127.0.0.1"), ExtendedKeyUsageOID.SERVER_AUTH)
+    def server(self, *names: str, days: tuple[float, float] = (-0.05, 2)) -> Certificate:
+        """Sign for a server of these names and addresses, valid within `days` from now; without any, the loopback's."""
+        return self._issue("server", names or ("localhost", "127.0.0.1"), ExtendedKeyUsageOID.SERVER_AUTH, days)
 
     def client(self, name: str = "ferry") -> Certificate:
         """Sign for a client."""
         return self._issue("client", (name,), ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def _issue(self, role: str, names: tuple[str, ...], usage: x509.ObjectIdentifier) -> Certificate:
+    def _issue(
+        self, role: str, names: tuple[str, ...], usage: x509.ObjectIdentifier, days: tuple[float, float] = (-0.05, 2)
+    ) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         certificate = (
-            self._builder(subject, key)
+            self._builder(subject, key, days)
             .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
@@ -74,7 +76,9 @@ class Authority:
         paths.key.chmod(0o600)
         return paths
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[float, float] = (-0.05, 2)
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -82,8 +86,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=2))
+            .not_valid_before(now + timedelta(days=days[0]))
+            .not_valid_after(now + timedelta(days=days[1]))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,6 +68,7 @@ class Call:
         self.hang_up_after: int | None = None
         self.hang_up_ending: Ending = "reset"
         self.idle_seconds: float | None = None
+        self.pause: Callable[[], float] | None = None
 
     @property
     def method(self) -> str:
@@ -112,6 +113,8 @@ class Call:
                 raise Hangup("close") from None
             if chunk is None:
                 return
+            if self.pause is not None:
+                await asyncio.sleep(self.pause())
             if self.hang_up_after is not None:
                 chunk = chunk[: self.hang_up_after - self.entry.bytes_in]
             self.entry.bytes_in += len(chunk)

@@ -19,6 +19,8 @@ class Quirks:
     """Answer every HEAD of a manifest with this status, though GET works."""
     blob_head: int | None = None
     """Answer every HEAD of a blob with this status, though GET works."""
+    rewrite_manifests: bool = False
+    """Store each manifest written anew, under the digest that it has then."""
     unknown_name: int = 404
     """The status for a repository that does not exist: 404, 401, 403, 400 or 500."""
     create_on_push: bool = True
@@ -67,5 +69,7 @@ class Quirks:
     # Requests as a whole
     ranges: bool = True
     """Honour Range on blobs; otherwise the whole blob with 200."""
+    refuse_ranges: int | None = None
+    """Answer this status to a Range on blobs."""
     refuse_authorization: bool = False
     """Answer 400 to any request that carries Authorization, as object stores do."""

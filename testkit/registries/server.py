@@ -196,7 +196,7 @@ async def _deliver(reply: Reply, call: Call, send: Send) -> None:
     """Send an answer, as far as its cut allows."""
     names = {name.lower() for name in reply.headers}
     headers = list(reply.headers.items())
-    if "content-length" not in names and reply.status >= 200 and reply.status != 204:
+    if not names & {"content-length", "transfer-encoding"} and reply.status >= 200 and reply.status != 204:
         headers.append(("Content-Length", str(len(reply.body))))
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     call.entry.status = reply.status

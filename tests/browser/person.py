@@ -75,6 +75,8 @@ class Person:
         self.page = page
         self.url = url
         self._camera = camera
+        self.asked: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
 
     def photographs(self, name: str) -> None:
         """Take a picture of what is seen now."""
@@ -167,6 +169,21 @@ class Person:
             else:
                 return
         self.sees(text)
+
+    def sees_no_markup_of(self, host: str) -> None:
+        """Find the text of a hostile registry on the page, and nothing that it could have made of it."""
+        self.sees(host)
+        addresses = "nodes => nodes.map(node => String(node.getAttribute('href') || node.getAttribute('src')))"
+        found = self.page.eval_on_selector_all("a, img", addresses)
+        assert [each for each in found if host in each or each.startswith("javascript:")] == []
+        assert self.page.get_by_role("heading", name="head").count() == 0
+        assert [each for each in self.asked if host in each] == []
+
+    def opens_in_the_other_ui(self) -> None:
+        """Open the page of an artifact in the other one of Prefect's two UIs."""
+        here = urlsplit(self.page.url).path
+        path = here.removeprefix("/v2") if here.startswith("/v2/") else f"/v2{here}"
+        self.page.goto(self.url + path)
 
     def goes_back(self) -> None:
         """Go to the page before."""

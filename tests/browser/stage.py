@@ -14,6 +14,8 @@ import yaml
 
 from testkit.prefect.programs import Programs
 from testkit.prefect.server import running_server
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
 from testkit.registries.proxy import running
 
@@ -21,6 +23,13 @@ SOURCE, DESTINATION = "quay.example", "registry.example"
 
 # The image that fails: its rule names a tag that is not there.
 MISSING = f"{SOURCE}/team/web:v2.1"
+
+# What a registry may answer to that: pictures at a host of its own, links, and text that is read backwards.
+HOSTILE_HOST = "tracker.example"
+HOSTILE = (
+    f"![x](http://{HOSTILE_HOST}/a.png) [run](javascript:alert(1)) <img src=http://{HOSTILE_HOST}/b.png> "
+    f"<a href=http://{HOSTILE_HOST}>a</a> https://{HOSTILE_HOST}/p me@{HOSTILE_HOST} `x` | y\n\n# head\n- \u202eitem"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,11 @@ class Stage:
     config: str
     source: FakeRegistry
     destination: FakeRegistry
+
+    def slander(self) -> None:
+        """Have the source answer what must not become markup on a page."""
+        refusal = actions.refuse(404, "MANIFEST_UNKNOWN", HOSTILE)
+        self.source.rules.append(Fault(Match("manifest-get", path="team/web/manifests/v2.1"), refusal))
 
     def release(self) -> None:
         """Put three tags into the source that the destination lacks."""

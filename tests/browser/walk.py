@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.person import Person
-from tests.browser.stage import DESTINATION, MISSING, SOURCE
+from tests.browser.stage import DESTINATION, HOSTILE_HOST, MISSING, SOURCE
 
 
 def runs_it(me: Person, config: str) -> None:
@@ -43,6 +43,16 @@ def looks_for_what_failed(me: Person, up_to_date: int = 12) -> None:
     me.sees("copy v2.1", "404 Not Found")
     me.photographs("failed-image")
     me.goes_back()
+
+
+def finds_no_markup_of_a_registry(me: Person, run: str) -> None:
+    """Look for the text of a hostile registry in the summary and the table, each in both of Prefect's UIs."""
+    for key in ("imageferry-summary", "imageferry-images"):
+        me.page.goto(run)
+        me.opens_artifact(key)
+        me.sees_no_markup_of(HOSTILE_HOST)
+        me.opens_in_the_other_ui()
+        me.sees_no_markup_of(HOSTILE_HOST)
 
 
 def looks_at_what_was_copied(me: Person) -> None:

@@ -24,7 +24,6 @@ from testkit.registries.inprocess import FakeRegistry
 BROKEN = [
     ("{", 1, "JSON"),
     ("[]", 1, "expected"),
-    ('{"images": {}}', 1, "images"),
     ('{\n"image": {"a.io/b": "c.io/d"}}', 2, "images"),
     ('{"images":\n{"a.io/b": 7}}', 2, "quote it"),
     ('{"images":\n{"a.io/b": "c.io/d",\n"a.io/b": "e.io/f"}}', 3, "twice"),
@@ -35,7 +34,7 @@ BROKEN = [
     ('{"images":\n{"a.io/b:v1,v2": "c.io/d:v3"}}', 2, "tag"),
     ('{"images":\n{"a.io/b": "c.io/d:v3"}}', 2, "tag"),
     ('{"images":\n{"a.io/b:/(/": "c.io/d"}}', 2, "regular expression"),
-    ('{"images":\n{"a.io/b:/v/": "c.io/d:v1"}}', 2, "tag"),
+    ('{"images":\n{"a.io/b:/v/": "c.io/d:v1,v2"}}', 2, "tag"),
     ('{"images":\n{"a.io/b@sha256:12": "c.io/d"}}', 2, "sha256"),
     ('{"images":\n{"a.io/b": ""}}', 2, "registry"),
     ('{"images":\n{"a.io/b": []}}', 2, "a.io/b"),
@@ -98,6 +97,33 @@ def test_a_wrong_flag_is_status_2(without_prefect: CommandLine, arguments: list[
     assert finished.status == 2
     assert words in finished.err
     assert "Traceback" not in finished.both
+
+
+def test_flags_of_image_syncer_that_change_nothing_are_taken_with_a_word(
+    without_prefect: CommandLine, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    digest = fake_source.image("demo/app", "v1", [b"layer"])
+    hosts = fake_source.host, fake_destination.host
+    without_prefect.config({"auth": insecure(*hosts), "images": {f"{hosts[0]}/demo/app": f"{hosts[1]}/mirror/app"}})
+    more = ["--auth", "no-such.json", "--images", "neither.json", "--records", "records"]
+    finished = without_prefect.run("--no-history", "--quiet", "--config", "config.json", *more)
+    assert finished.status == 0, finished.both
+    assert finished.err.splitlines() == [
+        "imageferry: --config config.json has it all: --auth and --images left unread, as image-syncer does",
+        "imageferry: --records is not needed: what is up to date is found at the destination",
+    ]
+    assert fake_destination.digest("mirror/app", "v1") == digest
+    assert not (without_prefect.folder / "records").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"images": {}}'])
+def test_a_file_without_rules_is_nothing_to_do(without_prefect: CommandLine, text: str) -> None:
+    without_prefect.config(text, "failed.json")
+    finished = without_prefect.run("--no-history", "--images", "failed.json", "--output-failed-images", "failed.json",
+                                   "--output-images-format", "json")  # fmt: skip
+    assert finished.status == 0, finished.both
+    assert finished.err == "imageferry: nothing to do: there are no rules\n"
+    assert (without_prefect.folder / "failed.json").read_text() == "{}\n"
 
 
 def test_help_and_version_need_no_prefect(without_prefect: CommandLine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,91 @@ def test_values_can_come_from_the_environment() -> None:
     assert shown(found["b.example"], "identity_token", "proxy") == ["t", "http://u:p@proxy:3128"]
 
 
-@pytest.mark.parametrize("text", ["robot$project+ci", "$", "${", "${}", "${A-b}", "a${U}", "$U b", "$1", "p$U$"])
+@pytest.mark.parametrize("text", ["robot$project+ci", "$", "${", "${}", "a${U", "$U b", "$1", "p$U$"])
 def test_a_dollar_elsewhere_is_plain(text: str) -> None:
     found = read({"a.example": {"username": text, "password": text}}, {"U": "me", "project": "x"})
     assert shown(found["a.example"], "username", "password") == [text, text]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1234${REST}", "1234rest"),
+        ("${U}${REST}", "merest"),
+        ("a-${U}-$U-b", "a-me-$U-b"),
+        ("${U}", "me"),
+        ("$U", "me"),
+        ("x${EMPTY}y", "xy"),
+    ],
+)
+def test_a_variable_in_braces_is_replaced_wherever_it_stands(text: str, value: str) -> None:
+    environment = {"U": "me", "REST": "rest", "EMPTY": ""}
+    found = read(
+        {"a.example": {"username": text, "password": text}, "b.example": {"identity_token": text}}, environment
+    )
+    assert shown(found["a.example"], "username", "password") == [value, value]
+    assert shown(found["b.example"], "identity_token") == [value]
+
+
+def test_a_proxy_and_a_file_may_have_variables_within(tmp_path: Path) -> None:
+    (tmp_path / "ca-x.pem").touch()
+    entry = {"proxy": "http://u:${P}@proxy:3128", "ca_file": "ca-${X}.pem"}
+    found = read({"a.example": entry}, {"P": "secret", "X": "x"}, tmp_path)["a.example"]
+    assert shown(found, "proxy") == ["http://u:secret@proxy:3128"]
+    assert found.ca_file == tmp_path / "ca-x.pem"
+
+
+@pytest.mark.parametrize("username", ["$oauthtoken", "$app", "$token"])
+def test_the_user_names_that_registries_have_for_tokens_are_no_variables(username: str) -> None:
+    # NVIDIA's and Quay's; whatever the environment has of that name.
+    entry = {"a.example": {"username": username, "password": "p"}}
+    for environment in ({}, {username[1:]: "other"}):
+        assert shown(read(entry, environment)["a.example"], "username") == [username]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_break_at_the_end_of_a_variable_is_dropped_once(end: str) -> None:
+    environment = {"U": f"me{end}", "P": f"pass\n{end}"}
+    found = read({"a.example": {"username": "$U", "password": "x${P}"}}, environment)["a.example"]
+    assert shown(found, "username", "password") == ["me", "xpass\n"]
+    with pytest.raises(ConfigurationError, match="U is set to nothing"):
+        read({"a.example": {"username": "$U", "password": "p"}}, {"U": end})
+
+
+def test_docker_hub_by_two_names_with_equal_credentials_is_one() -> None:
+    entry = {"username": "u", "password": "p"}
+    found = read({"docker.io": entry, "registry.hub.docker.com": entry, "https://index.docker.io/v1/": dict(entry)})
+    assert list(found) == ["docker.io"]
+    assert shown(found["docker.io"], "username", "password") == ["u", "p"]
+
+
+def read_yaml(entry: str) -> RegistryAccess:
+    text = f"auth:\n  a.example: {entry}\nimages: {{b: x.example/b}}\n"
+    return load_text(text, "c.yaml", environment={}).access["a.example"]
+
+
+@pytest.mark.parametrize("written", ["0123", "123456", "1e3", "0x1F", "-5", "1.10", ".5", "1_000", "22:30"])
+def test_digits_without_quotes_keep_their_text(written: str) -> None:
+    found = read_yaml(f"{{username: {written}, password: {written}}}")
+    assert shown(found, "username", "password") == [written, written]
+    assert shown(read_yaml(f"{{identity_token: {written}}}"), "identity_token") == [written]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [*((word, True) for word in ("yes", "Yes", "YES", "y", "Y", "on", "On", "ON", "true", "True"))]
+    + [(word, False) for word in ("no", "No", "NO", "n", "N", "off", "Off", "OFF", "false", "FALSE")],
+)
+def test_a_truth_value_of_old_yaml_is_one_where_it_is_expected(written: str, value: bool) -> None:
+    found = read_yaml(f"{{username: {written}, password: p, insecure: {written}}}" if written[0] not in "tTfF" else
+                      f"{{insecure: {written}}}")  # fmt: skip
+    assert found.insecure is value
+    if found.username:
+        assert shown(found, "username") == [written]
+
+
+def test_an_entry_of_comments_alone_is_anonymous() -> None:
+    assert read_yaml("# {username: u}") == RegistryAccess()
 
 
 def test_empty_texts_are_anonymous() -> None:
@@ -109,6 +191,13 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     assert read({"a.example": {"ca_file": "$CA"}}, {"CA": str(tmp_path / "ca.pem")})["a.example"].ca_file
     with pytest.raises(ConfigurationError, match=r"'\$CA' does not exist"):
         read({"a.example": {"ca_file": "$CA"}}, {"CA": str(tmp_path / "other.pem")})
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_cert"])
+def test_a_pipe_is_no_certificate(tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="'pipe' is not a regular file: expected a PEM file"):
+        read({"a.example": {key: "pipe"}}, folder=tmp_path)
 
 
 SECRET = "hunter2"

@@ -70,6 +70,8 @@ SYNTAX = {
 
 SHAPE = {
     "an unknown part": Broken("image: {}\n", [(1, "'images' is missing"), (1, "did you mean 'images'?")]),
+    "no images in braces": Broken("{}\n", [(1, "'images' is missing")]),
+    "a key like an extension": Broken("xcreds: {}\nimages: {b: x.example/b}\n", [(1, "unknown key 'xcreds'")]),
     "a part twice": Broken("images: {b: x.example/b}\nimages: {}\n", [(2, "given twice: it stands on line 1 too")]),
     "a part twice in json": Broken(
         '{"images": {"b": "x.example/b"},\n"images": {}}',
@@ -79,8 +81,6 @@ SHAPE = {
     "a source twice": Broken("images:\n  b: x.example/b\n  b: y.example/b\n", [(3, "it stands on line 2 too")]),
     "images: nothing": Broken("images:\n", [(1, "is nothing: expected a mapping of sources")]),
     "images: a text": Broken("images: b\n", [(1, "is text: expected a mapping of sources")]),
-    "images: empty": Broken("images: {}\n", [(1, "is empty: expected a mapping of sources")]),
-    "images: an empty list": Broken("images: []\n", [(1, "is empty")]),
     "an entry that is a text": Broken("images:\n  - b\n", [(2, "expected a mapping of from, to and platforms")]),
     "an entry with no destination": Broken("images:\n  - from: b\n", [(2, "'to' is missing")]),
     "an unknown option": Broken(
@@ -113,6 +113,22 @@ SHAPE = {
 }
 
 RULES = {
+    "rules in a circle": Broken(
+        "images:\n  a.example/x: b.example/x\n  b.example/x:v1,v2: c.example/x\n  c.example/x:/^v/: a.example/x\n",
+        [
+            (
+                2,
+                "reads what line 4 (c.example/x:/^v/) writes, which reads what line 3 (b.example/x:v1,v2) writes, "
+                "which reads what this rule writes",
+            )
+        ],
+    ),
+    "two circles": Broken(
+        "images:\n  a.example/x: b.example/x\n  b.example/x: a.example/x\n  c.example/x: d.example/x\n"
+        "  d.example/x: c.example/x\n",
+        [(2, "line 3 (b.example/x)"), (4, "line 5 (d.example/x)")],
+    ),
+    "a rule that reads what it writes": image("b.example/x:v1,v2: b.example/x:v2,v3", "that it reads as well"),
     "an empty source": image('"": x.example/b', "the source is empty"),
     "a blank source": image('" ": x.example/b', "the source is empty"),
     "a scheme": image("https://quay.io/a/b: x.example/b", "an image has no https:// before it"),
@@ -123,7 +139,7 @@ RULES = {
     "an item missing at the end": image("b:v1,: x.example/b", "an item is empty"),
     "a space between tags": image("b:v1, v2: x.example/b", "' v2' is not a tag"),
     "a tag that is none": image("b:v1:v2: x.example/b", "'v1:v2' is not a tag"),
-    "a tag twice": image("b:v1,v2,v1: x.example/b", "tag v1 is given twice"),
+    "a tag twice": image(f"b:v1,v2,v1@sha256:{'a' * 64}: x.example/b", "tag v1 is given twice"),
     "a digest that is short": image('"b@sha256:abc": x.example/b', "64 of 0-9 a-f"),
     "a digest that is unknown": image('"b@md5:abc": x.example/b', "expected sha256: or sha512:"),
     "two digests": image(f'"b@{A},{B}": x.example/b', "more than one digest"),
@@ -145,10 +161,23 @@ RULES = {
     "a destination with a scheme": image("b: http://x.example/b", "an image has no http://"),
     "a destination with an expression": image('b: "x.example/b:/a/"', "a destination has no regular expression"),
     "a destination that is no reference": image("b: x.example/B", "upper case is not allowed"),
-    "a variable without braces": image("b: $HOST/b", "write ${NAME}"),
+    "a variable without braces": image("b: $HOST/b", "variable HOST is not set"),
+    "a dollar without a name": image("b: x.example/b$1", "write ${NAME}"),
+    "a default": image("b: ${HOST:-x.example}/b", "expected ${NAME}, without a default"),
+    "an expression of GitHub's": image("b: ${{ secrets.HOST }}/b", "only GitHub Actions replaces"),
+    "a variable in a source": image("${HOST}/b: x.example/b", "a source has no environment variables"),
+    "a variable as a source's tag": image("b:${TAG}: x.example/b", "a source has no environment variables"),
+    "a default in a source": image("${HOST:-quay.io}/b: x.example/b", "a source has no environment variables"),
     "a variable not set": image("b: ${HOST}/${NAME}", "variables HOST, NAME are not set"),
     "a tag for all tags": image("b: x.example/b:v1", "all tags would end under one name"),
-    "a tag for an expression": image('"b:/v/": x.example/b:v1', "the tags that match would end under one name"),
+    "two tags for an expression": image('"b:/v/": x.example/b:v1,v2', "an expression's tags cannot be paired"),
+    "a digest for an expression": image(f'"b:/v/": "x.example/b@{A}"', "matches is no digest"),
+    "a backslash in double quotes": image(r'"b:/^v\d/": x.example/b', "use single quotes, in which \\d"),
+    "a backspace in double quotes": image(r'"b:/\bv/": x.example/b', "has a control character: in double quotes \\b"),
+    "a key that is too long": image(f"b:{'v,' * 600}w: x.example/b", "a key of more than 1,024 characters"),
+    "a key that is too long in braces": Broken(
+        f"images: {{'b:{'v,' * 600}w': x.example/b}}\n", [(1, "a key of more than 1,024 characters")]
+    ),
     "a tag for two": image("b:v1,v2: x.example/b:v", "2 source tags would end under one name"),
     "two tags for three": image("b:v1,v2,v3: x.example/b:a,b", "2 tags for the source's 3"),
     "two tags for one": image("b:v1: x.example/b:a,b", "2 tags for the source's 1"),
@@ -174,15 +203,39 @@ RULES = {
 }
 
 AUTH = {
-    "auth: nothing": Broken("auth:\nimages: {b: x.example/b}\n", [(1, "is nothing: expected a mapping")]),
     "auth: a text": Broken("auth: x\nimages: {b: x.example/b}\n", [(1, "is text: expected a mapping")]),
     "an entry that is a text": auth("quay.io: u", "is text: expected a mapping of username, password"),
     "an unknown key": auth("quay.io: {user: u, pasword: p}", "did you mean 'username'?", "mean 'password'?"),
     "a key in upper case": auth("quay.io: {Insecure: true}", "did you mean 'insecure'?"),
     "a key like no other": auth("quay.io: {zz: 1}", "known are username, password, identity_token"),
-    "a number": auth("quay.io: {username: u, password: 012345}", "is a number, not text: quote it"),
+    "a number": auth("quay.io: {ca_file: 012345}", 'is a number, not text: quote it: "012345"'),
+    "a password that is a yes": auth("quay.io: {username: u, password: true}", "is true or false, not text: quote it"),
     "a list": auth("quay.io: {username: [u], password: p}", "is a list: expected text"),
-    "a yes": auth("quay.io: {insecure: yes}", "expected true or false, without quotes"),
+    "a yes in quotes": auth("quay.io: {insecure: 'yes'}", "expected true or false, without quotes"),
+    "a word": auth("quay.io: {insecure: yep}", "expected true or false, without quotes"),
+    "a brace": auth("quay.io: {username: u, password: {abc}}", "text that begins with { needs quotes"),
+    "a brace that is not closed": Broken(
+        "auth:\n  quay.io:\n    password: {abc\nimages: {b: x.example/b}\n",
+        [(4, "the { on line 3, column 15 has no } that ends it; text that begins with { needs quotes")],
+    ),
+    "a bracket that is not closed": Broken(
+        "auth:\n  quay.io:\n    password: [abc\nimages: {b: x.example/b}\n",
+        [(4, "the [ on line 3, column 15 has no ] that ends it; text that begins with [ needs quotes")],
+    ),
+    "text after a brace": Broken(
+        "auth:\n  quay.io:\n    password: {abc}def\nimages: {b: x.example/b}\n",
+        [(3, "begins with {, [ or a quote needs quotes around the whole of it")],
+    ),
+    "a default for a password": auth(
+        "quay.io: {username: '${U:-me}', password: p}", "without a default or an operator"
+    ),
+    "another shell form": auth("quay.io: {username: u, password: 'x${A-b}'}", "without a default or an operator"),
+    "an expression of GitHub's": auth(
+        "quay.io: {username: u, password: '${{ secrets.X }}'}", "only GitHub Actions replaces"
+    ),
+    "a default for a proxy": auth("quay.io: {proxy: 'http://${PROXY:-p}:1'}", "without a default or an operator"),
+    "several variables": auth("quay.io: {username: u, password: '${A}${B}x${A}'}", "variables A, B are not set"),
+    "a registry with a variable": auth("'${REG}': {}", "environment variables are not replaced here"),
     "a one": auth("quay.io: {insecure: 1}", "is a number: expected true or false"),
     "no password": auth("quay.io: {username: u}", "has no password"),
     "an empty password": auth("quay.io: {username: u, password: ''}", "has no password"),
@@ -205,12 +258,12 @@ AUTH = {
     "an empty registry": auth('"": {}', "the registry is missing"),
     "a namespace that is none": auth("quay.io/Team: {}", "upper case is not allowed"),
     "one registry by two names": Broken(
-        "auth:\n  docker.io: {}\n  https://index.docker.io/v1/: {}\nimages: {b: x.example/b}\n",
+        "auth:\n  docker.io: {}\n  https://index.docker.io/v1/: {insecure: true}\nimages: {b: x.example/b}\n",
         [(3, "names the same as 'docker.io' on line 2")],
     ),
     "one namespace by two names": Broken(
-        "auth:\n  docker.io/team: {}\n  registry-1.docker.io/team/: {}\nimages: {b: x.example/b}\n",
-        [(3, "both mean docker.io/team")],
+        "auth:\n  docker.io/team: {}\n  registry-1.docker.io/team/: {insecure: true}\nimages: {b: x.example/b}\n",
+        [(3, "both mean docker.io/team, and they differ")],
     ),
 }
 
@@ -221,7 +274,7 @@ SEVERAL = {
           quay.io: {username: u, pasword: p}
           ghcr.io:
             username: $NOT_SET
-            password: 123
+            password: true
         defaults: {namespac: x}
         images:
           "": x.example/b

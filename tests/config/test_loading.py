@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from imageferry.config import ConfigurationError, Files, find_files, load, load_text
+from imageferry.config.text.read import read_bytes
 from imageferry.model import Configuration
 
 IMAGES = {"quay.io/coreos/etcd": "x.example/etcd", "nginx:1.27": ["x.example/nginx", "y.example/nginx"]}
@@ -48,11 +50,14 @@ class TestFindingFiles:
         assert find_files(None, auth, images, tmp_path) == Files(auth=auth, images=images)
         assert find_files(None, None, images, tmp_path) == Files(images=images)
 
-    def test_flags_that_exclude_one_another(self, tmp_path: Path) -> None:
+    def test_one_file_for_all_comes_before_two(self, tmp_path: Path) -> None:
+        # As with image-syncer, which reads the other two only where there is no --config.
+        some, other = Path("x.json"), Path("y.json")
+        for auth, images in ((other, None), (None, other), (other, other)):
+            assert find_files(some, auth, images, tmp_path) == Files(config=some)
+
+    def test_auth_alone_is_an_error(self, tmp_path: Path) -> None:
         some = Path("x.json")
-        for auth, images in ((some, None), (None, some), (some, some)):
-            with pytest.raises(ConfigurationError, match="--config: excludes --auth and --images"):
-                find_files(some, auth, images, tmp_path)
         with pytest.raises(ConfigurationError, match="--auth: has no rules with it"):
             find_files(None, some, None, tmp_path)
 
@@ -94,12 +99,47 @@ class TestFiles:
         assert "belongs into the file of --images" in told
 
     def test_an_images_file_without_rules_is_an_error(self, tmp_path: Path) -> None:
-        for text in ("images:\n", "{}", "[]", "x", '{"images": {}}'):
+        for text in ("images:\n", "x"):
             assert "expected a mapping of sources" in refused(Files(images=write(tmp_path / "i.yaml", text)))
+
+    @pytest.mark.parametrize("text", ["{}", "[]", "images: {}", '{"images": []}'])
+    def test_a_file_that_says_it_has_no_rules_is_nothing_to_do(self, tmp_path: Path, text: str) -> None:
+        assert load(Files(images=write(tmp_path / "i.yaml", text)), environment={}).rules == ()
+        assert load_text('{"images": {}}', "stored", environment={}).rules == ()
+        assert load_text('{"images": []}', "stored", environment={}).rules == ()
+
+    def test_an_images_file_that_is_empty_is_an_error(self, tmp_path: Path) -> None:
+        for text in ("", "# rules\n"):
+            assert "is empty" in refused(Files(images=write(tmp_path / "i.yaml", text)))
+
+    def test_a_part_with_comments_alone_is_none(self, tmp_path: Path) -> None:
+        parts = "auth:\n  # quay.io: {}\nregistries:\ndefaults:\n"
+        found = load_text(parts + "images: {b: x.example/b}\n", "c.yaml", environment={})
+        assert (found.access, found.registries, len(found.rules)) == ({}, {}, 1)
+        images = write(tmp_path / "i.yaml", IMAGES)
+        assert load(Files(auth=write(tmp_path / "a.yaml", "auth:\n"), images=images), environment={}).access == {}
+
+    def test_keys_that_begin_with_x_hold_anchors(self, tmp_path: Path) -> None:
+        anchor = "x-login: &login {username: u, password: p}\n"
+        entry = "quay.io: *login"
+        rules = "quay.io/a/b: x.example/b"
+        both = load_text(f"{anchor}auth: {{{entry}}}\nimages: {{{rules}}}\n", "c.yaml", environment={})
+        for auth, images in (
+            (f"{anchor}{entry}\n", f"x-more: {{a: b}}\n{rules}\n"),
+            (f"{anchor}auth: {{{entry}}}\n", f"x-more: [a]\nimages: {{{rules}}}\n"),
+        ):
+            files = Files(auth=write(tmp_path / "a.yaml", auth), images=write(tmp_path / "i.yaml", images))
+            assert load(files, environment={}) == both
+
+    def test_a_registry_or_a_repository_may_begin_with_x(self, tmp_path: Path) -> None:
+        auth = write(tmp_path / "a.yaml", "x-mirror.example: {insecure: true}\n")
+        images = write(tmp_path / "i.yaml", "x-tool: x-mirror.example/tool\n")
+        found = load(Files(auth=auth, images=images), environment={})
+        assert (list(found.access), [rule.name for rule in found.rules]) == (["x-mirror.example"], ["x-tool"])
 
     def test_an_auth_file_that_is_no_mapping_is_an_error(self, tmp_path: Path) -> None:
         images = write(tmp_path / "i.yaml", IMAGES)
-        for text in ("- a", "x", "auth: 1", "auth:"):
+        for text in ("- a", "x", "auth: 1"):
             path = write(tmp_path / "a.yaml", text)
             assert "expected a mapping of registries" in refused(Files(auth=path, images=images))
 
@@ -133,6 +173,17 @@ class TestFiles:
         os.close(writing)
         try:
             assert load(Files(config=Path(f"/dev/fd/{reading}")), environment={}).rules
+        finally:
+            os.close(reading)
+
+    def test_a_pipe_is_read_once_for_all_who_load_it(self) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, b"x-a: {b: c}\nimages: {b: x.example/b}")
+        os.close(writing)
+        read = functools.cache(read_bytes)
+        try:
+            first, second = (load(Files(config=Path(f"/dev/fd/{reading}")), environment={}, read=read) for _ in "12")
+            assert first == second
         finally:
             os.close(reading)
 
@@ -184,6 +235,10 @@ class TestDefaults:
             load_text(self.TEXT, "c.yaml", environment={}, **options)  # type: ignore[arg-type]
         (diagnostic,) = caught.value.diagnostics
         assert words in str(diagnostic)
+
+    def test_the_line_break_at_the_end_of_a_variable_is_dropped(self) -> None:
+        environment = {"DEFAULT_REGISTRY": "env.example\n", "DEFAULT_NAMESPACE": "env\n"}
+        assert self.goal(self.TEXT, environment=environment) == "env.example/env/b"
 
     def test_an_invalid_variable_is_reported_without_its_value(self) -> None:
         with pytest.raises(ConfigurationError) as caught:

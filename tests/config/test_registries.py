@@ -96,7 +96,7 @@ def test_without_an_entry_only_docker_hub_is_limited() -> None:
 
 
 BROKEN = {
-    "nothing": ("registries:", "is nothing: expected a mapping of registries"),
+    "a text": ("registries: quay.io", "is text: expected a mapping of registries"),
     "a list": ("registries: []", "is a list: expected a mapping of registries"),
     "an entry that is a number": ("registries: {quay.io: 5}", "is a number: expected a mapping of requests"),
     "an unknown key": ("registries: {quay.io: {request: 5}}", "did you mean 'requests'?"),
@@ -118,10 +118,16 @@ BROKEN = {
     "bandwidth in words": ("registries: {quay.io: {bandwidth: fast}}", "'fast' is no bandwidth"),
     "bandwidth in bits": ("registries: {quay.io: {bandwidth: 8Mbit/s}}", "8 Mbit/s are 1MB/s"),
     "no bandwidth": ("registries: {quay.io: {bandwidth: 0}}", "leave it out for no limit"),
-    "foreign layers in words": ("registries: {quay.io: {foreign_layers: yes}}", "is text: expected true or false"),
+    "foreign layers in words": ("registries: {quay.io: {foreign_layers: 'yes'}}", "is text: expected true or false"),
     "creation elsewhere": ("registries: {quay.io: {create_repositories: true}}", "is for Amazon ECR"),
     "a list of bandwidths": ("registries: {quay.io: {bandwidth: [1MB]}}", "is a list: expected bytes a second"),
 }
+
+
+def test_truth_values_of_old_yaml_and_an_entry_of_comments_alone() -> None:
+    text = "registries: {quay.io: {foreign_layers: yes}, ghcr.io: }\nimages: {b: x.example/b}\n"
+    found = load_text(text, "c.yaml", environment={}).registries
+    assert (found["quay.io"].foreign_layers, found["ghcr.io"]) == (True, RegistrySettings())
 
 
 @pytest.mark.parametrize(("line", "words"), BROKEN.values(), ids=BROKEN.keys())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imageferry.config import load_text
+from imageferry.config import load, load_text
+from imageferry.config.files import Files
 from imageferry.model import Configuration, Rule
 from imageferry.selection import Platform
 
@@ -128,6 +130,21 @@ class TestTheEightRules:
         assert found.written == ("x.example/b", "team/c")
         assert len(found.destinations) == 2
 
+    def test_a_tag_given_twice_is_taken_once(self) -> None:
+        assert items(rule("b:v1,v2,v1", "x.example/b")) == ["docker.io/library/b:v1", "docker.io/library/b:v2"]
+        assert items(rule(f"b@{A},{A}", "x.example/b")) == [f"docker.io/library/b@{A}"]
+
+    @pytest.mark.parametrize("to", ["x.example/b", "[x.example/b, y.example/b]"])
+    @pytest.mark.parametrize("head", ["images:\n  ", ""], ids=["images", "rules alone"])
+    def test_a_rule_that_stands_twice_alike_is_taken_once(self, tmp_path: Path, head: str, to: str) -> None:
+        indent = "  " if head else ""
+        text = f"{head}b:v1: {to}\n{indent}c: x.example/c\n{indent}b:v1: {to}\n"
+        as_json = '{"b:v1": ["x.example/b"], "c": "x.example/c", "b:v1": ["x.example/b"]}'
+        for name, content in (("images.yaml", text), ("images.json", as_json)):
+            (tmp_path / name).write_text(content)
+            found = load(Files(images=tmp_path / name), environment={})
+            assert [each.name for each in found.rules] == ["b:v1", "c"]
+
     @pytest.mark.parametrize("name", ["docker.io/nginx", "nginx", "index.docker.io/library/nginx"])
     def test_docker_hub_has_one_name(self, name: str) -> None:
         assert rule(name, "x.example/nginx").source.repository.name == "docker.io/library/nginx"
@@ -172,6 +189,24 @@ class TestVariables:
         (found,) = read({"b:v1": ["${HOST}/mirror/b:${TAG}-x"]}, environment).rules
         assert goals(found) == [("x.example:5000/mirror/b", ("v2-x",))]
         assert found.written == ("${HOST}/mirror/b:${TAG}-x",)
+
+    @pytest.mark.parametrize("text", ["$HOST/mirror/b:$TAG", "$HOST/$PART/b:${TAG}", "${HOST}/mirror/b:v$NUMBER"])
+    def test_at_a_destination_the_braces_may_be_left_out(self, text: str) -> None:
+        environment = {"HOST": "x.example:5000", "PART": "mirror", "TAG": "v2\n", "NUMBER": "2"}
+        (found,) = read({"b:v1": [text]}, environment).rules
+        assert goals(found) == [("x.example:5000/mirror/b", ("v2",))]
+        assert found.written == (text,)
+
+
+class TestExpressions:
+    def test_the_tag_that_an_expression_matches_may_get_another_name(self) -> None:
+        (found,) = read({"b:/^v1$/": ["x.example/b:stable", "docker.io/library/b:stable", "y.example/b"]}).rules
+        assert [each.targets for each in found.destinations] == [("stable",), ("stable",), ()]
+
+    def test_a_run_for_that_tag_alone_keeps_the_name(self) -> None:
+        found = read({"b:/^v1$/": "x.example/b:stable"}).only("b:/^v1$/", ["v1"]).rules[0]
+        assert [each.tag for each in found.source.items] == ["v1"]
+        assert found.destinations[0].targets == ("stable",)
 
 
 def test_ten_thousand_rules_are_as_many_rules() -> None:

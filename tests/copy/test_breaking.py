@@ -71,6 +71,37 @@ async def test_a_source_that_knows_no_ranges_starts_anew(fake_destination: FakeR
     assert report.totals.bytes_read == report.totals.bytes_written
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 416, 500, 501])
+async def test_a_source_that_refuses_ranges_is_read_from_the_start(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, status: int
+) -> None:
+    digest = fake_source.image("a/app", "v1", [LARGE, LARGE[1:]])
+    breaks = [Fault(of(layer), actions.truncate(SIZE // 2), times=1) for layer in (LARGE, LARGE[1:])]
+    ranged = Fault(
+        Match("blob-get", predicate=lambda call: call.header("range") is not None), actions.refuse(status, "RANGE")
+    )
+    fake_source.rules += [ranged, *breaks]
+    report = await run(text(fake_source, fake_destination), proc=1)
+    assert errors(report) == {}
+    assert fake_destination.digest("a/app", "v1") == digest
+    # The upload goes on: what was known is passed over.
+    assert report.totals.bytes_read == report.totals.bytes_written
+    assert fake_destination.count("upload-start") == 3
+    # It is remembered; a failure that passes says nothing of ranges.
+    assert ranged.hits == (1 if status not in (403, 404, 500) else ranged.hits)
+
+
+async def test_a_source_that_refuses_the_whole_blob_too_is_an_error(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    fake_source.image("a/app", "v1", [LARGE])
+    fake_source.rules.append(Fault(of(LARGE), actions.truncate(SIZE // 2), times=1))
+    fake_source.rules.append(Fault(of(LARGE), actions.refuse(403, "DENIED", "not any more"), skip=1))
+    (words,) = errors(await run(text(fake_source, fake_destination))).values()
+    assert "not any more" in words
+    assert fake_source.count("blob-get") == 2 + 2
+
+
 async def test_any_number_of_breaks_is_survived_while_bytes_come(
     fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:

@@ -5,13 +5,19 @@ import logging
 import pytest
 
 from imageferry.copy import manifest_contents
+from imageferry.copy.errors import DeliveryError
+from imageferry.copy.transfer import BlobTransfer
+from imageferry.registry import Descriptor
+from imageferry.report.outcomes import Outcomes
 from testkit.images import raw
 from testkit.images.documents import DOCKER_FOREIGN_LAYER, Document, Layer, image_manifest, sha256
+from testkit.images.schema1 import schema1_manifest
 from testkit.registries import actions
 from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
 from testkit.registries.quirks import Quirks
 from tests.copy.running import configured, errors, outcomes, run
+from tests.registry.canned import canned
 
 
 def hold(registry: FakeRegistry, document: Document, tag: str | None = "v1") -> str:
@@ -71,6 +77,45 @@ async def test_a_registry_may_have_foreign_layers_too(
     assert (sha256(b"base") in fake_destination.storage.blobs) == held
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+async def test_a_foreign_layer_is_not_left_out_where_head_is_refused(
+    fake_destination: FakeRegistry, status: int
+) -> None:
+    layer = Layer(b"base", DOCKER_FOREIGN_LAYER, ("https://layers.invalid/x",))
+    with FakeRegistry(Quirks(blob_head=status)) as source:
+        hold(source, image_manifest([layer], "windows/amd64", docker=True))
+        source.add_blob("a/app", b"base")
+        text = configured(
+            {f"{source.host}/a/app:v1": f"{fake_destination.host}/a/app"},
+            *(source, fake_destination),
+            registries={fake_destination.host: {"foreign_layers": True}},
+        )
+        assert set(outcomes(await run(text)).values()) == {"copied"}
+        assert fake_destination.blob("a/app", sha256(b"base")) == b"base"
+        # Where the registry does not let it be read, the image has failed.
+        source.rules.append(Fault(Match("blob-get", path=sha256(b"base")), actions.refuse(403, "DENIED", "not yours")))
+        fake_destination.storage.repositories.clear()
+        (words,) = errors(await run(text)).values()
+    assert "not yours" in words
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+async def test_a_schema_1_image_of_a_registry_that_refuses_head(fake_destination: FakeRegistry, status: int) -> None:
+    with FakeRegistry(Quirks(blob_head=status)) as source:
+        document = schema1_manifest("a/app", "v1", [b"one", b"two"])
+        digest = hold(source, document)
+        assert errors(await run(one(source, fake_destination))) == {}
+    assert fake_destination.manifest("a/app", digest) == document.data
+    assert fake_destination.blob("a/app", sha256(b"two")) == b"two"
+
+
+async def test_a_blob_whose_size_nobody_gives_is_told() -> None:
+    blob = Descriptor("", sha256(b"one"), -1)
+    async with canned(lambda request: (200, [], b"one")) as (repository, _):
+        with pytest.raises(DeliveryError, match=r"neither its manifest nor registry\.example gives its size"):
+            await BlobTransfer(blob, [repository], Outcomes(), {}).run([repository])
+
+
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_dry_run_where_head_does_not_work(fake_destination: FakeRegistry, status: int) -> None:
     with FakeRegistry(Quirks(manifest_head=status)) as source:
@@ -90,6 +135,24 @@ async def test_an_image_of_manifests_without_end_is_given_up(
     assert "more than 5 manifests" in next(iter(errors(report).values()))
     assert fake_source.count("manifest-get") <= 1 + 5
     assert fake_destination.tags("a/app") == []
+
+
+async def test_the_bound_on_the_manifests_of_an_image_holds_under_a_filter(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_contents, "MANIFESTS_LIMIT", 5)
+    children = [
+        fake_source.index("a/app", None, {"linux/amd64": fake_source.image("a/app", None, [bytes([number])])})
+        for number in range(9)
+    ]
+    fake_source.index("a/app", "v1", children)
+    fake_destination.index("a/app", "v1", [fake_destination.image("a/app", None)])
+    rule = {"from": f"{fake_source.host}/a/app:v1", "to": f"{fake_destination.host}/a/app", "platforms": ["linux"]}
+    for force, dry_run in ((False, False), (True, False), (False, True)):
+        fake_source.clear_log()
+        report = await run(configured([rule], fake_source, fake_destination), force=force, dry_run=dry_run)
+        assert "more than 5 manifests" in next(iter(errors(report).values()))
+        assert fake_source.count("manifest-get") == 5
 
 
 async def test_no_control_character_of_a_registry_comes_into_a_log_or_a_report(

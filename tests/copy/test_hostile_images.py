@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imageferry.config.failed_rules import rules_to_run_again
 from imageferry.copy.manifest_contents import DEPTH_LIMIT
+from imageferry.copy.plan import ODD_ENTRIES
+from imageferry.report.outcomes import Outcome
+from imageferry.text import escape_control
 from testkit.images.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, descriptor
 from testkit.registries import actions
 from testkit.registries.fault_rules import Fault
@@ -130,17 +135,57 @@ async def test_indexes_that_multiply_are_read_once_each(
     assert fake_source.count("manifest-get") <= 2 * DEPTH_LIMIT
 
 
-@pytest.mark.parametrize("tag", ["../../x", "..", "a/b", "v1?x=1", "v1#x", "-v1", "v1\n", "", "ü", "a" * 129])
-async def test_listed_tags_that_are_invalid_are_an_error(
+@pytest.mark.parametrize(
+    "tag", ["../../x", "..", "a/b", "v1?x=1", "v1#x", "-v1", "v1\n", "", "ü", "a" * 129, "sha256:" + "0" * 64, "\ud800"]
+)
+async def test_what_is_listed_and_no_tag_fails_and_the_tags_are_copied(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, tag: str
 ) -> None:
-    body = json.dumps({"name": "a/app", "tags": ["v1", tag]}).encode()
+    body = json.dumps({"name": "a/app", "tags": [tag, "v1", "v2"]}).encode()
+    for each in ("v1", "v2"):
+        fake_source.image("a/app", each)
+    fake_source.rules.append(Fault("tags", actions.respond(200, body)))
+    host, source = fake_destination.host, f"{fake_source.host}/a/app"
+    for pattern, kept in (("", ["v1", "v2"]), (":/^[^1]*$/", ["v2"])):
+        report = await run(configured({source + pattern: f"{host}/a/app"}, fake_source, fake_destination))
+        failed = [image for image in report.images if image.outcome is Outcome.FAILED]
+        # What a pattern leaves out is asked for by nobody.
+        assert len(failed) == ("1" not in tag or not pattern)
+        for image in failed:
+            # It can be run again, as the rule that it came from.
+            assert (image.source, image.destination) == (source + pattern, f"{host}/a/app")
+            words = f"cannot copy an entry of the tags of {source}: {escape_control(repr(tag)[:9])}"
+            assert (image.error or "").startswith(words)
+            assert "is not a tag" in (image.error or "")
+        assert (report.totals.copied, fake_destination.tags("a/app")) == (len(kept), kept)
+        fake_destination.storage.repository("a/app").tags.clear()
+    asked = {entry.path.rpartition("/")[2] for entry in fake_source.log if entry.kind.startswith("manifest")}
+    assert asked <= {"v1", "v2"}
+
+
+async def test_many_entries_that_are_no_tags_leave_few_lines(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, tmp_path: Path
+) -> None:
+    body = json.dumps({"name": "a/app", "tags": ["", "v1"] + [f"/{number}" for number in range(5000)]}).encode()
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("tags", actions.respond(200, body)))
-    host = fake_destination.host
-    report = await run(configured({f"{fake_source.host}/a/app": f"{host}/a/app"}, fake_source, fake_destination))
-    assert f"{tag!r} is not a tag" in errors(report)[f"{host}/a/app"]
-    assert all(entry.kind in ("tags", "ping") for entry in fake_source.log)
+    rule = {f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}
+    report = await run(configured(rule, fake_source, fake_destination))
+    failed = [image.error or "" for image in report.images if image.outcome is Outcome.FAILED]
+    assert (report.totals.copied, len(failed)) == (1, ODD_ENTRIES + 1)
+    assert failed[-1].endswith(f"so it is with {5001 - ODD_ENTRIES:,} more entries")
+    assert rules_to_run_again(report) == {source: [destination] for source, destination in rule.items()}
+
+
+async def test_an_odd_entry_at_a_destination_stops_nothing(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    for tag in ("v1", "v2"):
+        fake_source.image("a/app", tag)
+    fake_destination.rules.append(Fault("tags", actions.respond(200, b'{"tags": ["", "sha256:x", "\\ud800"]}')))
+    rule = {f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}
+    report = await run(configured(rule, fake_source, fake_destination))
+    assert (report.totals.copied, report.totals.failed) == (2, 0)
 
 
 async def test_an_escape_that_is_no_text_survives_a_filter(
@@ -170,15 +215,6 @@ async def test_a_bad_index_does_not_stop_the_plan_of_the_others(
     rule = {"from": f"{fake_source.host}/a/app", "to": f"{host}/a/app", "platforms": ["linux"]}
     report = await run(configured([rule], fake_source, fake_destination))
     assert outcomes(report) == {f"{host}/a/app:bad": "failed", f"{host}/a/app:good": "copied"}
-
-
-async def test_an_index_whose_entry_has_another_size(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:
-    child = fake_source.image("a/app", None)
-    document = {"schemaVersion": 2, "manifests": [{"mediaType": OCI_MANIFEST, "digest": child, "size": 5}]}
-    fake_source.add_manifest("a/app", "v1", json.dumps(document).encode(), OCI_INDEX)
-    words = await words_of(fake_source, fake_destination)
-    assert child in words
-    assert "its index says 5" in words
 
 
 async def test_an_index_may_name_what_is_no_manifest(fake_source: FakeRegistry, fake_destination: FakeRegistry) -> None:

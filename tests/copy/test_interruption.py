@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,10 @@ from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
 from imageferry.copy.options import Options
+from imageferry.registry import upload
 from testkit.images.documents import sha256
 from testkit.registries import actions
+from testkit.registries.distribution import Distribution3, DistributionRegistry
 from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured
@@ -74,3 +77,66 @@ async def test_a_copy_that_waited_for_a_cancelled_one_goes_on(
         await waiting
     assert fake_destination.tags("a/app") == ["v2"]
     assert fake_destination.blob("a/app", sha256(LARGE)) == LARGE
+
+
+@pytest.mark.parametrize("kind", [DistributionRegistry, Distribution3])
+async def test_a_copy_that_is_cancelled_leaves_no_session_at_a_real_registry(
+    fake_source: FakeRegistry, tmp_path: Path, kind: type[DistributionRegistry]
+) -> None:
+    layers = [bytes([number]) + LARGE for number in range(3)]
+    fake_source.image("a/app", "v1", [*layers])
+    fake_source.rules += [
+        Fault(Match("blob-get", path=sha256(layer)), actions.stall_after(len(layer) // 2)) for layer in layers[:2]
+    ]
+    uploads = tmp_path / "storage/docker/registry/v2/repositories/b/app/_uploads"
+    with kind(tmp_path) as destination:
+        text = configured({f"{fake_source.host}/a/app": f"{destination.host}/b/app"}, fake_source, destination)
+        configuration = load_text(text, "config.json", environment={})
+        async with Engine(configuration, Options(), mover=BlobMove.run, environment={}) as engine:
+            (job,) = await engine.plan(configuration.rules[0])
+            copying = asyncio.create_task(engine.copy(job))
+            # Two are in mid-blob, with bytes on the disk.
+            await until(lambda: sum(data.stat().st_size > 0 for data in uploads.glob("*/data")) >= 2)
+            await until(lambda: len(list(uploads.glob("*"))) == 2)
+            copying.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await copying
+        cancelled = [each.status for each in destination.requests() if each.kind == "upload-cancel"]
+        assert cancelled.count(204) == 2
+        # All that the registry leaves of a session that it has deleted is the state of a hash, of some bytes.
+        left = [path for path in uploads.rglob("*") if path.is_file()]
+        assert {path.parent.name for path in left} <= {"sha256"}
+        assert sum(path.stat().st_size for path in left) < 1000
+
+
+async def test_a_small_upload_that_is_under_way_is_let_end(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    fake_source.image("a/app", "v1", [b"small"])
+    slow = Fault("upload-put", actions.delay(0.2))
+    fake_destination.rules.append(slow)
+    async with planned(fake_source, fake_destination) as (engine, (job,)):
+        copying = asyncio.create_task(engine.copy(job))
+        await until(lambda: slow.hits == 2)
+        copying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+    assert fake_destination.blob("a/app", sha256(b"small")) == b"small"
+    assert (fake_destination.count("upload-cancel"), fake_destination.tags("a/app")) == (0, [])
+    assert not fake_destination.storage.uploads
+
+
+async def test_a_small_upload_that_hangs_is_not_waited_for(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "END_LIMIT", 0.1)
+    fake_source.image("a/app", "v1", [b"small"])
+    hangs = Fault("upload-put", actions.delay(600))
+    fake_destination.rules.append(hangs)
+    async with planned(fake_source, fake_destination) as (engine, (job,)):
+        copying = asyncio.create_task(engine.copy(job))
+        await until(lambda: hangs.hits == 2)
+        copying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+    assert not fake_destination.storage.uploads

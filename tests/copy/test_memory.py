@@ -1,13 +1,19 @@
 """Memory grows neither with the size of blobs nor, beyond what a report holds, with the number of tags."""
 
 import contextlib
+import gzip
 import json
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
-from tests.copy.running import configured
+from testkit.images.documents import OCI_MANIFEST
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault
+from testkit.registries.inprocess import FakeRegistry
+from tests.copy.running import AnyRegistry, configured
 
 MIB = 1024 * 1024
 
@@ -37,7 +43,7 @@ def bulk(layers: int, mib: int, tags: int) -> Iterator[Bulk]:
             process.kill()
 
 
-def measured(what: str, source: Bulk, destination: Bulk, rule: str) -> dict[str, int]:
+def measured(what: str, source: AnyRegistry, destination: AnyRegistry, rule: str) -> dict[str, int]:
     """Return what a run measured of itself."""
     text = configured({f"{source.host}/a/app{rule}": f"{destination.host}/a/app"}, source, destination)
     done = subprocess.run(
@@ -61,3 +67,27 @@ def test_fifty_thousand_tags_are_planned_within_300_mib() -> None:
     assert figures["up_to_date"] == 1_000
     assert figures["to_copy"] == 49_000
     assert figures["peak"] < 300 * MIB
+
+
+def filled_up(content: dict[str, Any], key: str, junk: bytes) -> bytes:
+    """Make a document of 4 MiB that has so much junk in a list of its own."""
+    head = json.dumps({**content, key: []}).encode()[:-2]
+    count = (4 * MIB - len(head) - 3) // len(junk)
+    return head + junk * count + b"0]}"
+
+
+# What takes the most memory: objects that are parsed and not looked at.
+COUNTLESS = filled_up({"layers": []}, "x", b"[],")
+
+
+def test_what_manifests_unpack_to_is_held_within_a_bound(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    # Some 100 kB on the wire.
+    for number in range(16):
+        fake_source.add_manifest("a/app", f"v{number}", COUNTLESS, OCI_MANIFEST)
+    packed = gzip.compress(COUNTLESS, 6)
+    fake_source.rules.append(Fault("manifest-get", actions.replace_body(packed, {"Content-Encoding": "gzip"})))
+    figures = measured("run", fake_source, fake_destination, "")
+    assert figures["failed"] == 16
+    assert figures["peak"] - figures["idle"] < 160 * MIB

@@ -7,9 +7,11 @@ import pytest
 
 from imageferry.selection import PlatformFilter
 from testkit.images import raw
-from testkit.images.documents import Document, descriptor, image_manifest, platform_of
+from testkit.images.documents import OCI_LAYER, OCI_MANIFEST, Document, descriptor, image_manifest, platform_of
 from testkit.images.push import push_document
 from testkit.images.schema1 import schema1_manifest
+from testkit.registries import actions
+from testkit.registries.fault_rules import Fault
 from testkit.registries.inprocess import FakeRegistry
 from tests.copy.running import configured, errors, outcomes, run
 
@@ -215,6 +217,20 @@ async def test_a_second_run_finds_the_filtered_index(
     assert fake_destination.counts() == {"ping": 1, "manifest-head": 1}
 
 
+@pytest.mark.parametrize("readable", [True, False])
+async def test_a_single_image_that_is_up_to_date_costs_no_pull(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, readable: bool
+) -> None:
+    # HEAD may call an index an image: it is looked at where it was copied to, unless that is refused.
+    fake_source.image("a/app", "v1")
+    assert (await filtered(fake_source, fake_destination, "linux/amd64"))[0] == "copied"
+    if not readable:
+        fake_destination.rules.append(Fault("manifest-get", actions.refuse(403, "DENIED")))
+    fake_source.clear_log()
+    assert (await filtered(fake_source, fake_destination, "linux/amd64"))[0] == "up_to_date"
+    assert fake_source.counts() == {"ping": 1, "manifest-head": 1, **({} if readable else {"manifest-get": 1})}
+
+
 async def test_a_child_that_cannot_be_read_is_a_failure(
     fake_source: FakeRegistry, fake_destination: FakeRegistry, children: dict[str, str]
 ) -> None:
@@ -247,3 +263,62 @@ async def test_an_image_whose_config_names_no_platform_is_an_error(
     rule = {"from": f"{fake_source.host}/a/app:v1", "to": f"{fake_destination.host}/a/app", "platforms": ["linux"]}
     report = await run(configured([rule], fake_source, fake_destination))
     assert "its config names none" in errors(report)[f"{fake_destination.host}/a/app:v1"]
+
+
+UNKNOWN_CONFIG = "application/vnd.example.config.v1+json"
+
+
+def with_config(config: bytes, media_type: str = UNKNOWN_CONFIG, layer: str = OCI_LAYER, **more: Any) -> Document:
+    """Make an image whose config has an unusual type."""
+    content = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": descriptor(media_type, config),
+        "layers": [descriptor(layer, b"layer")],
+        **more,
+    }
+    return Document(json.dumps(content).encode(), OCI_MANIFEST, (config, b"layer"))
+
+
+@pytest.mark.parametrize(
+    ("document", "outcome"),
+    [
+        (with_config(json.dumps(platform_of("linux/amd64")).encode()), "skipped"),
+        (with_config(json.dumps(platform_of("linux/arm64")).encode()), "copied"),
+        (with_config(json.dumps(platform_of("linux/amd64")).encode(), ""), "skipped"),
+        # As images of WebAssembly: layers of no type of images, and a platform.
+        (with_config(json.dumps(platform_of("wasip1/wasm")).encode(), layer="application/wasm"), "skipped"),
+        (with_config(b"{}", layer="application/vnd.example.layer"), "copied"),
+        (with_config(b"text", layer="application/vnd.example.layer"), "copied"),
+        (with_config(b"text", artifactType="application/vnd.example.thing"), "copied"),
+    ],
+)
+async def test_a_config_of_an_unknown_type_is_read(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, document: Document, outcome: str
+) -> None:
+    push_document(fake_source.host, "a/app", "v1", document)
+    assert (await filtered(fake_source, fake_destination, "linux/arm64"))[0] == outcome
+
+
+@pytest.mark.parametrize("config", [b"text", b"[]", b""])
+async def test_an_image_that_no_filter_can_judge_is_an_error(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, config: bytes
+) -> None:
+    push_document(fake_source.host, "a/app", "v1", with_config(config))
+    rule = {"from": f"{fake_source.host}/a/app:v1", "to": f"{fake_destination.host}/a/app", "platforms": ["linux"]}
+    for dry_run in (False, True):
+        report = await run(configured([rule], fake_source, fake_destination), dry_run=dry_run)
+        words = errors(report)[f"{fake_destination.host}/a/app:v1"]
+        assert f"{fake_source.host}/a/app@" in words
+        assert "the filter cannot judge it" in words
+
+
+async def test_no_image_is_judged_by_a_config_that_is_another(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    fake_source.image("a/app", "v1")
+    other = json.dumps(platform_of("linux/arm64")).encode()
+    fake_source.rules.append(Fault("blob-get", actions.replace_body(other)))
+    rule = {"from": f"{fake_source.host}/a/app:v1", "to": f"{fake_destination.host}/a/app", "platforms": ["*/arm64"]}
+    report = await run(configured([rule], fake_source, fake_destination))
+    assert "do not hash" in errors(report)[f"{fake_destination.host}/a/app:v1"]

@@ -255,7 +255,8 @@ async def test_a_stream_that_is_never_authorized_is_an_error(
 ) -> None:
     fake_destination.rules.append(Fault("upload-patch", actions.refuse(401, "UNAUTHORIZED")))
     report = await copied(fake_source, fake_destination)
-    assert "check the username and password" in next(iter(errors(report).values()))
+    words = next(iter(errors(report).values()))
+    assert f"no credentials for {fake_destination.host}: give its username and password in auth" in words
     # Once as it was, and once after a request with which a token would have been renewed.
     assert fake_destination.count("upload-patch") == 2
 

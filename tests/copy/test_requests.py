@@ -2,6 +2,7 @@
 
 import pytest
 
+from imageferry.copy import plan
 from imageferry.copy.known_contents import MISSES
 from imageferry.copy.options import Options
 from imageferry.copy.transfer import SMALL_BLOB_LIMIT
@@ -238,3 +239,26 @@ async def test_a_head_that_does_not_work_does_not_stop_a_copy() -> None:
             images = {f"{source.host}/a/app": f"{destination.host}/a/app"}
             assert errors(await run(configured(images, source, destination))) == {}
             assert destination.digest("a/app", "v1") == digest
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("refusing", ["source", "destination"])
+async def test_a_registry_that_refuses_every_head_is_asked_with_get(
+    monkeypatch: pytest.MonkeyPatch, status: int, refusing: str
+) -> None:
+    monkeypatch.setattr(plan, "IMAGES_COMPARED_AT_ONCE", 2)
+    quirks = {refusing: Quirks(manifest_head=status)}
+    with FakeRegistry(quirks.get("source")) as source, FakeRegistry(quirks.get("destination")) as destination:
+        for number in range(6):
+            source.image("a/app", f"v{number}", [bytes([number])])
+        text = configured({f"{source.host}/a/app": f"{destination.host}/a/app"}, source, destination)
+        assert set(outcomes(await run(text)).values()) == {"copied"}
+        asked = source if refusing == "source" else destination
+        for dry_run in (False, True):
+            source.clear_log()
+            destination.clear_log()
+            report = await run(text, dry_run=dry_run)
+            assert report.totals.up_to_date == 6
+            # Of those that are compared first, all are asked for at once.
+            assert asked.count("manifest-head") <= 2
+            assert asked.count("manifest-get") == 6

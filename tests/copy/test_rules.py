@@ -33,6 +33,9 @@ def digests(fake_source: FakeRegistry) -> dict[str, str]:
         (f"{A}:/^v2/", B, {"v2": "v2", "v2.1": "v2.1"}),
         (f"{A}:/2/", B, {"v2": "v2", "v2.1": "v2.1"}),
         (f"{A}:/^nothing$/", B, {}),
+        # What one expression matches may have another name.
+        (f"{A}:/^v1$/", f"{B}:stable", {"stable": "v1"}),
+        (f"{A}:/^nothing$/", f"{B}:stable", {}),
     ],
 )
 async def test_the_tags_that_a_rule_names_or_selects_are_copied(
@@ -51,6 +54,20 @@ async def test_the_tags_that_a_rule_names_or_selects_are_copied(
     assert held == {tag: digests[wanted] for tag, wanted in expected.items()}
     assert outcomes(report) == {f"{fake_destination.host}/mirror/etcd:{tag}": "copied" for tag in expected}
     assert report.status == "completed"
+
+
+async def test_one_name_for_several_matches_fails_the_rule_with_their_names(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, digests: dict[str, str]
+) -> None:
+    rule, other = f"{fake_source.host}/coreos/etcd:/^v2/", f"{fake_source.host}/coreos/etcd:v1"
+    images = {rule: f"{fake_destination.host}/m/etcd:stable", other: f"{fake_destination.host}/m/etcd"}
+    report = await run(configured(images, fake_source, fake_destination))
+    assert [(image.source, image.outcome) for image in report.images] == [(rule, "failed"), (other, "copied")]
+    assert report.images[0].error == (
+        f"{rule} matches 2 tags (v2, v2.1), which would all end as stable at {fake_destination.host}/m/etcd: "
+        "match one, or leave the destination's tag out"
+    )
+    assert fake_destination.tags("m/etcd") == ["v1"]
 
 
 @pytest.mark.parametrize("target", ["", ":stable", "@{digest}"])

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from imageferry.config import load_text
+from imageferry.copy import reader
 from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
+from imageferry.copy.runner import LocalRunner
 from testkit.images import raw
+from testkit.images.documents import sha256
 from testkit.registries import actions
 from testkit.registries.auth import Bearer
 from testkit.registries.distribution import DistributionRegistry
-from testkit.registries.fault_rules import Fault
+from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
 from testkit.registries.quirks import Quirks
 from tests.copy.judging import assert_same
@@ -123,8 +126,9 @@ async def test_a_failure_is_reported_once(fake_source: FakeRegistry, fake_destin
     fake_source.image("a/app", "v1")
     fake_destination.image("a/app", "v1")
     with FakeRegistry() as broken:
-        broken.rules.append(Fault("manifest-head", actions.refuse(410, "GONE")))
-        fake_source.rules.append(Fault("manifest-head", actions.refuse(410, "GONE")))
+        looks = Match(("manifest-head", "manifest-get"))
+        broken.rules.append(Fault(looks, actions.refuse(410, "GONE")))
+        fake_source.rules.append(Fault(looks, actions.refuse(410, "GONE")))
         targets = [f"{broken.host}/a/app", f"{fake_destination.host}/a/app"]
         report = await run(configured({f"{fake_source.host}/a/app:v1": targets}, fake_source, broken, fake_destination))
     assert outcomes(report) == {f"{each}:v1": "failed" for each in targets}
@@ -212,3 +216,77 @@ async def test_one_bad_source_does_not_spoil_another_with_the_same_blob(fake_des
         failed = await side_by_side(configured(images, good, bad, fake_destination))
         assert list(failed) == [f"{fake_destination.host}/bad/app:v1"]
         assert fake_destination.digest("good/app", "v1")
+
+
+def add_wrong_size(registry: FakeRegistry, tag: str, layer: bytes, size: int) -> None:
+    """Put an image there whose manifest gives a layer another size."""
+    digest = registry.image("a/app", None, [layer, tag.encode()])
+    manifest = (registry.manifest("a/app", digest) or b"").replace(
+        f'"size": {len(layer)}'.encode(), f'"size": {size}'.encode()
+    )
+    registry.add_manifest("a/app", tag, manifest, registry.media_type("a/app", digest) or "")
+
+
+@pytest.mark.parametrize("layer", [b"shared" * 1000, bytes(range(256)) * 4096], ids=["small", "large"])
+@pytest.mark.parametrize("difference", [-1, 1, 10**9])
+async def test_what_one_manifest_says_of_a_shared_layer_is_its_images_alone(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, layer: bytes, difference: int
+) -> None:
+    add_wrong_size(fake_source, "a-bad-one", layer, len(layer) + difference)
+    good = [f"v{number}" for number in range(8)]
+    for tag in good:
+        fake_source.image("a/app", tag, [layer, tag.encode()])
+    images = {f"{fake_source.host}/a/app": f"{fake_destination.host}/a/app"}
+    failed = await side_by_side(configured(images, fake_source, fake_destination))
+    assert fake_destination.tags("a/app") == good
+    (words,) = failed.values()
+    assert sha256(layer)[7:19] in words
+    # Those that agree share one upload.
+    committed = [entry.query.get("digest") for entry in fake_destination.log.entries("upload-put")]
+    assert committed.count([sha256(layer)]) == 1
+
+
+@pytest.fixture
+def _soon_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "SLOW_AFTER", 0.2)
+    monkeypatch.setattr(reader, "LOOK_EVERY", 0.05)
+
+
+async def honest_beside_drip(slow: FakeRegistry, honest: FakeRegistry, destination: FakeRegistry, layer: bytes) -> None:
+    """Copy v1 of both sources, the slow one first, to a/app:slow and a/app:honest."""
+    drip = Fault(Match("blob-get", path=sha256(layer)), actions.slowly(100))
+    slow.rules.append(drip)
+    images = {
+        f"{slow.host}/a/app:v1": f"{destination.host}/a/app:slow",
+        f"{honest.host}/a/app:v1": f"{destination.host}/a/app:honest",
+    }
+    configuration = load_text(configured(images, slow, honest, destination), "config.json", environment={})
+    async with asyncio.timeout(20), Engine(configuration, Options(), environment={}) as engine:
+        first = asyncio.create_task(LocalRunner(engine).copy_rule(configuration.rules[0]))
+        while not drip.hits:
+            await asyncio.sleep(0.01)
+        await LocalRunner(engine).copy_rule(configuration.rules[1])
+        assert "honest" in destination.tags("a/app")
+        await first
+    assert destination.tags("a/app") == ["honest", "slow"]
+
+
+@pytest.mark.usefixtures("_soon_slow")
+@pytest.mark.parametrize("layer", [b"shared" * 1000, LARGE], ids=["small", "large"])
+async def test_a_source_that_drips_holds_nobody_who_has_another(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, layer: bytes
+) -> None:
+    with FakeRegistry() as slow:
+        slow.image("a/app", "v1", [layer])
+        fake_source.image("a/app", "v1", [layer, b"other"])
+        await honest_beside_drip(slow, fake_source, fake_destination, layer)
+
+
+@pytest.mark.usefixtures("_soon_slow")
+async def test_a_child_that_two_sources_have_is_held_by_neither(
+    fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    with FakeRegistry() as slow:
+        for registry in (slow, fake_source):
+            registry.index("a/app", "v1", {"linux/amd64": registry.image("a/app", None, [LARGE])})
+        await honest_beside_drip(slow, fake_source, fake_destination, LARGE)

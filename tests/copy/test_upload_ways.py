@@ -104,7 +104,7 @@ async def test_a_commit_at_an_address_that_is_not_the_newest_starts_anew(
             destination.storage.uploads[call.reference].state = "another"
             return reply
 
-        layers = Match("upload-patch", predicate=lambda call: call.header("content-length") == str(len(layer)))
+        layers = Match("upload-patch", predicate=lambda call: call.header("content-length") in (None, str(len(layer))))
         destination.rules.append(Fault(layers, twice, times=1))
         await copied(fake_source, destination, [layer])
         # One more where it is found out that bytes go by PATCH.
@@ -173,12 +173,23 @@ async def test_a_chunk_that_breaks_is_gone_on_with(
     assert (fake_destination.count("upload-start"), fake_destination.count("upload-status")) == (2, 1)
 
 
+@pytest.mark.parametrize("state", [False, True])
 async def test_a_proxy_that_limits_a_request_gets_chunks(
-    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    fake_source: FakeRegistry, fake_destination: FakeRegistry, monkeypatch: pytest.MonkeyPatch, state: bool
 ) -> None:
     monkeypatch.setattr(upload_dialect, "CHUNK_SIZE", 1_000_000)
-    too_large = Match("upload-patch", predicate=lambda call: int(call.header("content-length") or 0) > 1_000_000)
-    fake_destination.rules.append(Fault(too_large, actions.respond(413)))
+
+    async def limit(call: Call, proceed: Proceed) -> Reply:
+        """Refuse a body that is too long: at once, or when it is where its length is not said."""
+        length = call.header("content-length")
+        if length is None:
+            async for _ in call.chunks():
+                if call.entry.bytes_in > 1_000_000:
+                    return Reply(413)
+        return await proceed(call) if int(length or 0) <= 1_000_000 else Reply(413)
+
+    fake_destination.quirks.state = state
+    fake_destination.rules.append(Fault("upload-patch", limit))
     await copied(fake_source, fake_destination, LARGE)
     assert refused(fake_destination, "upload-patch") == [413]
     assert fake_destination.count("upload-patch") == 1 + 4 * len(LARGE)

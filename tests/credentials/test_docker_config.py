@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from imageferry.credentials import credential_helper
+from imageferry.credentials import credential_helper, docker_config
 from imageferry.credentials.credential_helper import CredentialHelperError
 from imageferry.credentials.docker_config import DockerCredentials
 from imageferry.model import RegistryAccess
@@ -61,7 +61,8 @@ def secrets_of(access: RegistryAccess) -> tuple[str | None, ...]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setattr(docker_config, "RUNTIME_FOLDER", tmp_path / "no-runtime-folder")
     return Home(tmp_path)
 
 
@@ -96,6 +97,27 @@ class TestFiles:
         home.config({"auths": {"quay.io": {}}})
         home.config({"auths": {"quay.io": basic("u", "p")}}, "containers/auth.json")
         assert await home.known("quay.io") == ("u", "p", None)
+
+    async def test_podmans_files_come_after_dockers_in_podmans_order(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(docker_config, "RUNTIME_FOLDER", home.folder / "run" / "containers")
+        home.config({"auths": {"quay.io": basic("lasting", "p")}}, ".config/containers/auth.json")
+        assert await home.known("quay.io") == ("lasting", "p", None)
+        home.environment["XDG_CONFIG_HOME"] = str(home.folder / "settings")
+        assert await home.known("quay.io") is None
+        home.config({"auths": {"quay.io": basic("settings", "p")}}, "settings/containers/auth.json")
+        assert await home.known("quay.io") == ("settings", "p", None)
+        home.config({"auths": {"quay.io": basic("uid", "p")}}, f"run/containers/{os.getuid()}/auth.json")
+        assert await home.known("quay.io") == ("uid", "p", None)
+        home.environment["XDG_RUNTIME_DIR"] = str(home.folder / "session")
+        home.config({"auths": {"quay.io": basic("session", "p")}}, "session/containers/auth.json")
+        assert await home.known("quay.io") == ("session", "p", None)
+        home.config({"auths": {"quay.io": basic("docker", "p")}})
+        assert await home.known("quay.io") == ("docker", "p", None)
+        # What one file does not know, the next may.
+        home.config({"auths": {"other.example": basic("more", "p")}}, "settings/containers/auth.json")
+        assert await home.known("other.example") == ("more", "p", None)
 
 
 class TestEntries:

@@ -11,10 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from rich.text import Text
 
 from deployments import serve
 from flows.parameters import PlatformText
+from imageferry.project_folder import enter_project
 from imageferry.selection import PlatformFilter
+from orchestration.deployments import automations
 from orchestration.deployments.definition import CONFIG, NIGHTLY, TIMEZONE
 from testkit.command_line import ROOT, insecure
 from testkit.prefect.api import PrefectApi
@@ -69,11 +72,34 @@ def test_imageferry_deploy_in_a_checkout_deploys_prefect_yaml_as_it_stands(
     finished = deployed.run("imageferry", "deploy")
     assert finished.status == 0, finished.both
     assert "work pool imageferry: there already" in finished.out
+    found = prefect_server.send("POST", "automations/filter", {}).raise_for_status().json()
+    assert {automations.DIED, automations.LEFT} <= {each["name"] for each in found}
     for name in NAMES:
         deployment = prefect_server.deployment(name)
         assert deployment["parameters"]["config"] == "config.json"
         (step,) = deployment["pull_steps"]
-        assert step == {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
+        assert step == {"imageferry.project_folder.enter_project": {"directory": str(ROOT)}}
+
+
+def test_the_refusal_of_a_platform_is_text_that_rich_prints_as_it_is() -> None:
+    """`prefect deployment run` prints the pattern that a parameter does not match as Rich's markup."""
+    schema = TypeAdapter(PlatformText).json_schema()
+    assert Text.from_markup(schema["pattern"]).plain == schema["pattern"]
+
+
+def test_a_worker_without_the_deployers_folder_takes_its_own_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gone = str(tmp_path / "checkout")
+    assert enter_project(gone) == {"directory": str(ROOT)}
+    assert Path.cwd() == ROOT
+    assert f"there is no Imageferry in {gone} here: the run takes that of {ROOT}" in capsys.readouterr().out
+    flows = tmp_path / "checkout" / "flows"
+    flows.mkdir(parents=True)
+    (flows / "sync.py").touch()
+    assert enter_project(gone) == {"directory": gone}
+    assert Path.cwd() == tmp_path / "checkout"
 
 
 def test_what_is_served_is_what_prefect_yaml_says() -> None:

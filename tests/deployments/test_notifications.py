@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from deployments import notifications
+from orchestration.deployments import automations
 from testkit.command_line import CommandLine
 from testkit.prefect.api import PrefectApi
 from testkit.prefect.programs import Programs
@@ -79,7 +80,8 @@ def _automations(server: PrefectApi) -> list[dict[str, Any]]:
 
 
 def test_applying_it_twice_leaves_one_of_each(receiver: Receiver, prefect_server: PrefectApi) -> None:
-    assert sorted(each["name"] for each in _automations(prefect_server)) == [notifications.DIED, notifications.FAILED]
+    wanted = {automations.DIED, automations.LEFT, notifications.FAILED, notifications.BLOCKED}
+    assert sorted(each["name"] for each in _automations(prefect_server)) == sorted(wanted)
     assert all(each["enabled"] for each in _automations(prefect_server))
 
 
@@ -118,7 +120,7 @@ def test_a_run_whose_process_died_is_marked_and_told_of(
     identity = created.raise_for_status().json()["id"]
     heartbeat = {
         "id": str(uuid.uuid4()),
-        "event": notifications.HEARTBEAT,
+        "event": automations.HEARTBEAT,
         "occurred": datetime.now(UTC).isoformat(),
         "resource": {"prefect.resource.id": f"prefect.flow-run.{identity}"},
         # As Prefect's flow engine sends it: the deployment has no name in it.
@@ -133,10 +135,37 @@ def test_a_run_whose_process_died_is_marked_and_told_of(
         "payload": {},
     }
     prefect_server.send("POST", "events", [heartbeat]).raise_for_status()
+    # Another one is cancelled, and nobody is left to do it.
+    body = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "state": {"type": "RUNNING"}}
+    left = prefect_server.send("POST", "flow_runs/", body).raise_for_status().json()["id"]
+    cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": False}
+    prefect_server.send("POST", f"flow_runs/{left}/set_state", cancelling).raise_for_status()
     run = prefect_server.ended(identity)
     assert run["state_type"] == "CRASHED"
     assert "no sign of life" in run["state"]["message"]
+    assert prefect_server.ended(left)["state_type"] == "CANCELLED"
     assert receiver.wait_for("run lost").startswith("Imageferry: sync/ad-hoc, run lost: Crashed. no sign of life")
+
+
+def test_two_runs_in_a_row_without_a_slot_are_told_of(
+    receiver: Receiver, deployed: Programs, prefect_server: PrefectApi
+) -> None:
+    deployment = prefect_server.deployment("sync/scheduled")
+    before = len(receiver.texts)
+    for name, message in (
+        ("by-hand", "stopped; 1 copied"),
+        ("first-night", "Deployment concurrency limit reached."),
+        ("second-night", "Deployment concurrency limit reached."),
+    ):
+        body = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "name": name}
+        run = prefect_server.send("POST", "flow_runs/", body).raise_for_status().json()["id"]
+        state = {"state": {"type": "CANCELLED", "message": message}, "force": True}
+        prefect_server.send("POST", f"flow_runs/{run}/set_state", state).raise_for_status()
+    told = receiver.wait_for("run second-night")
+    assert told.startswith(
+        "Imageferry: sync/scheduled, run second-night: Cancelled. Deployment concurrency limit reached."
+    )
+    assert len(receiver.texts) == before + 1, receiver.texts
 
 
 @pytest.mark.parametrize("url", ["hooks.example/x", "ftp://hooks.example/x", "https://"])

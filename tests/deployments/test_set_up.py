@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from deployments.render import render
 from orchestration.deployments.definition import POOLS, Pool
-from orchestration.server.prefect_settings import RETENTION, SERVER_DEFAULTS
+from orchestration.server.prefect_settings import LEASES, RETENTION, SERVER_DEFAULTS
 from testkit.command_line import ROOT
 
 FOLDER = ROOT / "deployments"
@@ -84,6 +84,8 @@ def test_prefect_takes_the_settings_of_the_server(path: Path, tmp_path: Path, mo
     ours = {name: value for name, value in SERVER_DEFAULTS.items() if name != "PREFECT_SERVER_LOGGING_LEVEL"}
     assert ours.items() <= given.items()
     assert RETENTION.items() <= given.items()
+    assert LEASES.items() <= given.items()
+    assert taken.api.cors_allowed_origins == "http://127.0.0.1:4200,http://localhost:4200"
     assert taken.services.db_vacuum.retention_period == timedelta(days=90)
     assert taken.events.retention_period == timedelta(days=2)
     if path.suffix == ".yaml":
@@ -103,13 +105,30 @@ def test_systemd_takes_the_units(unit: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     text = unit.read_text()
-    assert "/opt/imageferry/.venv/bin/prefect" in text
+    program = "/opt/imageferry/.venv/bin/imageferry"
+    assert program in text
     here = tmp_path / unit.name
-    here.write_text(text.replace("/opt/imageferry/.venv/bin/prefect", str(Path(sys.executable).parent / "prefect")))
+    here.write_text(text.replace(program, str(Path(sys.executable).parent / "imageferry")))
     checked = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(here)], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, unit.name in checked.stderr) == (0, False), checked.stderr
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_what_a_unit_keeps_is_for_its_user_alone(unit: Path) -> None:
+    lines = unit.read_text().splitlines()
+    assert {"UMask=0077", "StateDirectoryMode=0700", "NoNewPrivileges=true", "ProtectSystem=strict"} <= set(lines)
+
+
+def test_the_server_of_compose_asks_for_the_string_that_its_clients_have() -> None:
+    services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
+    string = "SERVER_AUTH_STRING"
+    assert services["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"] == f"${{{string}}}"
+    for name in ("deploy", "worker"):
+        # Unset it is an error; empty it means none.
+        assert services[name]["environment"]["PREFECT_API_AUTH_STRING"].startswith(f"${{{string}?")
+    assert "server:/var/lib/imageferry" in services["server"]["volumes"]
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool.name)

@@ -116,6 +116,7 @@ def test_the_run_tells_its_story_in_prefect(
     assert run["state_type"] == "FAILED"
     assert run["state"]["message"].startswith("1 copied, 0 up to date, 0 skipped, 1 failed")
     assert run["parameters"]["config"] == "config.json"
+    assert run["name"] == "config.json"
     (subflow,) = prefect_server.subflows(identity)
     assert subflow["name"] == rule
     assert subflow["state"]["message"] == "2 images to copy, 1 failed"
@@ -126,10 +127,12 @@ def test_the_run_tells_its_story_in_prefect(
     task_runs = prefect_server.task_runs(identity)
     assert [run["name"] for run in task_runs if run["tags"]] == []
     artifacts = prefect_server.artifacts(identity)
-    assert set(artifacts) == {"imageferry-summary", "imageferry-images"}
+    assert set(artifacts) == {"imageferry-summary-config-json", "imageferry-images-config-json"}
     (failed,) = (run["id"] for run in task_runs if run["name"] == "copy v9")
-    assert f"[{hosts[0]}/demo/app:v9](../../runs/task-run/{failed})" in artifacts["imageferry-summary"]["data"]
-    rows = json.loads(artifacts["imageferry-images"]["data"])
+    assert (
+        f"[{hosts[0]}/demo/app:v9](../../runs/task-run/{failed})" in artifacts["imageferry-summary-config-json"]["data"]
+    )
+    rows = json.loads(artifacts["imageferry-images-config-json"]["data"])
     assert [row["outcome"] for row in rows] == ["failed", "copied"]
     assert "404" in rows[0]["error"]
     logs = "\n".join(prefect_server.logs(identity))
@@ -180,7 +183,15 @@ def test_a_rule_that_is_up_to_date_has_no_subflow(
     assert command.run("--report", "report.json").status == 0
     identity = command.report()["flow_run_id"]
     assert prefect_server.subflows(identity) == []
-    assert set(prefect_server.artifacts(identity)) == {"imageferry-summary"}
+    assert set(prefect_server.artifacts(identity)) == {"imageferry-summary-config-json"}
+
+
+def test_a_configuration_without_rules_is_nothing_to_do(command: CommandLine, prefect_server: PrefectApi) -> None:
+    command.config({"images": {}})
+    finished = command.run("--quiet", "--report", "report.json")
+    assert finished.status == 0, finished.both
+    state = prefect_server.flow_run(command.report()["flow_run_id"])["state"]
+    assert (state["type"], state["message"]) == ("COMPLETED", "nothing to do: the configuration has no rules")
 
 
 def test_what_fails_is_named_and_can_be_run_again(

@@ -170,6 +170,43 @@ def test_a_rule_alone_may_be_run_twice(
     assert has_all(fake_destination, "b")
 
 
+def test_each_attempt_of_a_flow_that_is_retried_opens_a_run_of_its_own(
+    command: CommandLine, prefect_server: PrefectApi, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    for name in ("a", "b", "c"):
+        configure(command, name, fake_source, fake_destination)
+    images = {f"{fake_source.host}/demo/{name}": f"{fake_destination.host}/mirror/{name}" for name in "ab"}
+    command.config({"auth": insecure(fake_source.host, fake_destination.host), "images": images}, "both.json")
+    # Refused for good, as far as the engine knows: what failed in the first attempt is not what fails in the second.
+    for name in "bc":
+        fault = Fault(Match("manifest-get", path=f"demo/{name}"), actions.refuse(403, "DENIED", "not yet"), times=TAGS)
+        fake_source.rules.append(fault)
+    states = run(
+        command,
+        f"""
+        from flows.sync_rule import sync_rule
+
+        async def mine():
+            retried = sync_rule.with_options(retries=1)
+            alone = await retried("{fake_source.host}/demo/c", "c.json", return_state=True)
+            return [ended(await sync(config="both.json", return_state=True)), ended(alone)]
+
+        sync = sync.with_options(retries=2)
+        print(json.dumps(asyncio.run(mine())))
+        """,
+    )
+    assert [state[0] for state in states] == ["COMPLETED", "COMPLETED"], states
+    assert states[0][2].startswith(f"{TAGS} copied, {TAGS} up to date, 0 skipped, 0 failed")
+    assert states[1][2] == f"{TAGS} images to copy, 0 failed"
+    assert all(has_all(fake_destination, name) for name in "abc")
+    # A second attempt asks the registries again; a third is not needed.
+    assert fake_source.count("tags") == 2 * len("abc")
+    assert [prefect_server.flow_run(state[1])["run_count"] for state in states] == [2, 2]
+    # The rule that had failed has a subflow in each attempt, whichever place it has among those with work.
+    rules = [(each["name"].rpartition("/")[2], each["state_type"]) for each in prefect_server.subflows(states[0][1])]
+    assert sorted(rules) == [("a", "COMPLETED"), ("b", "COMPLETED"), ("b", "FAILED")]
+
+
 def test_a_run_after_one_that_lost_its_server_has_a_complete_history(
     tmp_path: Path, mortal_server: PrefectServer, fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:

@@ -30,7 +30,8 @@ async def opened(
     writable: bool = False,
     limits: RegistryLimits | None = None,
     waits: Waits | None = None,
+    insecure_hosts: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Repository]:
     """Open a repository; without an entry of `auth`, one that lets plain HTTP be."""
-    async with RegistryClient(host, access() if entry is None else entry, limits, waits) as client:
+    async with RegistryClient(host, access() if entry is None else entry, limits, waits, insecure_hosts) as client:
         yield Repository(client, path, writable=writable)

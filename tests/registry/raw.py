@@ -14,7 +14,7 @@ PING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 # The first byte of a TLS handshake (RFC 8446, 5.1).
-_TLS = b"\x16"
+TLS = b"\x16"
 
 
 def answer(status: bytes = b"200 OK", headers: bytes = b"", body: bytes = b"{}") -> bytes:
@@ -30,7 +30,7 @@ async def answering(raw: bytes, then: bytes = b"", ping: bytes | None = PING) ->
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 # Who asks in TLS whether it is spoken would wait for long.
-                while (first := await reader.readexactly(1)) != _TLS:
+                while (first := await reader.readexactly(1)) != TLS:
                     head = first + await reader.readuntil(b"\r\n\r\n")
                     pinging = ping is not None and head.startswith(b"GET /v2/ ")
                     writer.write(ping if pinging else raw)  # type: ignore[arg-type]

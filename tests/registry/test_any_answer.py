@@ -1,8 +1,11 @@
 """Whatever a registry answers, it is a result or an error in words."""
 
 import asyncio
+import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,7 +19,10 @@ from imageferry.errors import ImageferryError
 from imageferry.model import RegistryAccess
 from imageferry.registry import Repository
 from imageferry.registry.http.retry import ATTEMPTS
+from imageferry.registry.limits import quota_pacing
 from imageferry.registry.limits.quota import retry_after
+from imageferry.registry.limits.quota_pacing import QuotaPacing
+from imageferry.registry.limits.rate_limit_hold import LONGEST_WAIT, PATIENCE_WITH_LIMIT, RateLimitHold
 from imageferry.registry.manifest import DOCKER_SCHEMA1_SIGNED, INDEX_TYPES, OCI_INDEX, OCI_MANIFEST
 from imageferry.selection import PlatformFilter
 from imageferry.text import escape_control
@@ -143,6 +149,9 @@ async def tolerated(asking: Asking, answers: list[Answer], entry: RegistryAccess
 @example([(200, [(b"content-type", b"a/b\xe9")], b"{}")], False)
 @example([(200, [], b'{"layers": [], "mediaType": "a/b\\r\\nc: d"}')], False)
 @example([(200, [(b"content-length", b"\xb2")], b"")], False)
+@example([(200, [(b"link", b'<http:////[>; rel="next"')], b'{"tags": ["a"]}')], False)
+@example([(202, [(b"location", b"http:////[")], b"")], False)
+@example([(307, [(b"location", b"https://h:99999/")], b"")], False)
 @example([(404, [(b"content-encoding", b"gzip")], b"{}")], False)
 @example([(307, [(b"location", b"https://xn--99999999/")], b"")], False)
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=4), user=st.booleans())
@@ -191,6 +200,76 @@ async def test_any_manifest(media_type: str, body: bytes) -> None:
 def test_any_retry_after(value: bytes) -> None:
     seconds = retry_after(httpx.Headers([(b"retry-after", value)]))
     assert seconds is None or seconds >= 0
+
+
+# How registries say that a limit is reached or near, to be put together wrongly.
+NUMBERS = st.integers(1, 30).map(lambda length: b"9" * length) | st.sampled_from(
+    [b"0", b"1", b"-5", b"1.5", b"1e400", b"inf", b"nan", b"9" * 4400, b"\xb2", b"31 Dec 9999 23:59:59 -2359",
+     b"Mon, 01 Jan 99999999999999 00:00:00 GMT", b"Mon, 01 Jan 2024 00:00:00 GMT", b""]
+)  # fmt: skip
+LITTLE = st.sampled_from([b"0", b"1", b"7"]) | NUMBERS
+QUOTAS = st.tuples(LITTLE, NUMBERS).map(lambda two: b"%s;w=%s" % two) | st.tuples(LITTLE, NUMBERS).map(
+    lambda two: b'"default";r=%s;t=%s' % two
+)
+LIMIT_HEADERS = st.lists(
+    st.tuples(st.just(b"retry-after"), NUMBERS)
+    | st.tuples(
+        st.sampled_from(
+            [b"ratelimit", b"ratelimit-policy", b"ratelimit-remaining", b"ratelimit-reset", b"ratelimit-limit",
+             b"x-ratelimit-remaining", b"x-ratelimit-reset", b"x-ratelimit-limit"]
+        ),
+        NUMBERS | QUOTAS,
+    ),
+    max_size=5,
+)  # fmt: skip
+LIMITED = st.tuples(st.sampled_from([200, 200, 429, 429, 503, 520, 404]), LIMIT_HEADERS, GOOD)
+
+
+def test_any_limits(waited: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: Counter[str] = Counter()
+
+    def seen(name: str, real: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            reached[name] += 1
+            real(*arguments)
+
+        return call
+
+    async def sleep(seconds: float) -> None:
+        # A quota is spread over hours: they pass at once.
+        waited.append(seconds)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+
+    monkeypatch.setattr(quota_pacing, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(RateLimitHold, "record_refusal", seen("hold", RateLimitHold.record_refusal))
+    monkeypatch.setattr(QuotaPacing, "renew", seen("pacing", QuotaPacing.renew))
+
+    @settings(SLOW, max_examples=40)
+    @example([(429, [(b"retry-after", b"9" * 20)], b"")])
+    @example([(503, [(b"retry-after", b"9" * 4400)], b"")])
+    @example([(200, [(b"ratelimit-remaining", b"1;w=999999999999999")], b'{"layers": []}')])
+    @example([(200, [(b"ratelimit", b"remaining=1, reset=99999999999")], b'{"tags": ["a"]}')])
+    @example([(429, [(b"x-ratelimit-reset", b"9" * 15), (b"x-ratelimit-remaining", b"0")], b"")])
+    @given(st.lists(LIMITED, min_size=1, max_size=6))
+    def ask(answers: list[Answer]) -> None:
+        waited.clear()
+        asyncio.run(_ask_under_limits(answers))
+        # No more than is waited for a limit, whatever is said; with what is tried again after it.
+        assert sum(waited) < 30 * (LONGEST_WAIT + PATIENCE_WITH_LIMIT)
+
+    ask()
+    assert reached["hold"] > 20
+    assert reached["pacing"] > 2
+
+
+async def _ask_under_limits(answers: list[Answer]) -> None:
+    coming = iter(answers[:-1])
+    async with canned(lambda request: next(coming, answers[-1])) as (repository, network):
+        for name in ("describe", "walk", "list", "describe"):
+            with contextlib.suppress(ImageferryError):
+                async with asyncio.timeout(60):
+                    await ASKED[name](repository)
+        assert len(network.asked) < 200
 
 
 async def test_an_index_without_entries_is_one_of_none() -> None:

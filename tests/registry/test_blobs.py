@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from imageferry.registry.errors import InvalidResponse, NotFound, Unreachable
+from imageferry.registry.errors import Forbidden, InvalidResponse, NotFound, Unreachable
 from testkit.registries import actions
 from testkit.registries.fault_rules import Fault
 from testkit.registries.inprocess import FakeRegistry
@@ -82,3 +82,22 @@ async def test_a_refusal_that_breaks_off_is_told_in_words(fake_source: FakeRegis
         with pytest.raises(Unreachable, match="the answer ended too early"):
             async with repository.blobs.open(digest):
                 pass
+
+
+@pytest.mark.parametrize("status", [None, 400, 403, 404, 405, 500])
+async def test_a_blob_is_measured_with_get_where_head_is_refused(status: int | None) -> None:
+    with FakeRegistry(Quirks(blob_head=status)) as registry:
+        digest = registry.add_blob("a/app", BLOB)
+        async with opened(registry.host) as repository:
+            assert await repository.blobs.measure(digest) == len(BLOB)
+            assert await repository.blobs.measure("sha256:" + "0" * 64) is None
+        assert registry.count("blob-get") == (1 if status is None else 2)
+
+
+async def test_a_blob_whose_get_is_refused_is_not_taken_for_missing(fake_source: FakeRegistry) -> None:
+    digest = fake_source.add_blob("a/app", BLOB)
+    fake_source.rules.append(Fault("blob-get", actions.refuse(403, "DENIED", "not yours")))
+    fake_source.rules.append(Fault("blob-head", actions.respond(403)))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(Forbidden, match="not yours"):
+            await repository.blobs.measure(digest)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imageferry.errors import ImageferryError
 from imageferry.registry import Repository
-from imageferry.registry.errors import NotFound, RegistryError, Unreachable
+from imageferry.registry.errors import InvalidResponse, NotFound, RegistryError
 from imageferry.text import escape_control
 from tests.registry.raw import answer, answering
 
@@ -48,9 +48,12 @@ async def test_any_bytes(raw: bytes, on_ping: bool) -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"garbage\r\n\r\n", "what came is no HTTP (Bad status line)"),
-        (answer(headers=b"X: " + b"y" * 9000 + b"\r\n"), "what came is no HTTP (Got more than 8190 bytes"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", "what came is no HTTP (Invalid character in Content-Length"),
+        (b"garbage\r\n\r\n", "was reached, but its answer is not valid HTTP: Bad status line"),
+        (answer(headers=b"X: " + b"y" * 70_000 + b"\r\n"), "answer is not valid HTTP: Got more than 65536 bytes"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+            "is not valid HTTP: Invalid character in Content-Length",
+        ),
         (answer(b"404 Pas trouv\xe9"), "answered 404 Pas trouv?"),
         (answer(b"404 x\x1b[2J"), "answered 404 x\\x1b[2J"),
         (answer(b"403 " + b"x" * 8000), "answered 403 " + "x" * 100 + ";"),
@@ -90,5 +93,5 @@ async def test_a_ping_without_end_is_not_read_to_its_end() -> None:
 
 async def test_a_server_of_something_else_is_told() -> None:
     async with answering(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", ping=None) as repository:
-        with pytest.raises(Unreachable, match="neither HTTPS nor HTTP"):
+        with pytest.raises(InvalidResponse, match=r"was reached, but its answer is not valid HTTP.*check its port"):
             await repository.manifests.get("v1")

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from imageferry.registry import tags as listing
-from imageferry.registry.errors import Forbidden, InvalidResponse, NotFound
+from imageferry.registry.errors import Forbidden, InvalidResponse, NotFound, RegistryError
 from testkit.registries import actions
 from testkit.registries.auth import Bearer
 from testkit.registries.exchange import Call, Reply
@@ -135,3 +135,76 @@ async def test_a_token_that_ends_between_two_pages_is_renewed() -> None:
             assert await repository.tags.all() == tags
         # The first is refused for want of a token, the third for want of another one; no page is asked for anew.
         assert [entry.status for entry in registry.log.entries("tags")] == [401, 200, 401, 200, 200, 200]
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+async def test_more_tags_than_are_read_are_told(
+    fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    monkeypatch.setattr(listing, "TAGS_LIMIT", 9)
+    fake_source.quirks.page_size = 10 // pages
+    filled(fake_source, 9)
+    async with opened(fake_source.host) as repository:
+        assert len(await repository.tags.all()) == 9
+        fake_source.tag("a/app", "one-more", "v0000")
+        with pytest.raises(InvalidResponse, match=r"a/app: .* lists more than 9 tags; name the tags to copy"):
+            await repository.tags.all()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "asked"),
+    [
+        (413, b"", ["1000", "100"]),
+        (400, b'{"errors": [{"code": "PAGINATION_NUMBER_INVALID", "detail": {"n": 1000}}]}', ["1000", "100"]),
+        (400, b'{"errors": [{"code": "X", "message": "n must not exceed 500"}]}', ["1000", "500"]),
+        (400, b'{"errors": [{"code": "X", "detail": {"max": 50, "n": 1000}}]}', ["1000", "50"]),
+        (413, b"limit is 1000000 for admins, at most 250 for you", ["1000", "250"]),
+        (400, b"maximum: " + b"9" * 5000, ["1000", "100"]),
+    ],
+)
+async def test_a_page_that_is_too_large_is_asked_for_with_fewer(status: int, body: bytes, asked: list[str]) -> None:
+    async def refuse(call: Call, proceed: Proceed) -> Reply:
+        return Reply(status, {}, body) if int(call.query("n") or 0) > int(asked[-1]) else await proceed(call)
+
+    with FakeRegistry(Quirks(page_size=50)) as registry:
+        registry.rules.append(Fault("tags", refuse))
+        tags = filled(registry, 120)
+        async with opened(registry.host) as repository:
+            for _ in range(2):
+                assert await repository.tags.all() == tags
+        numbers = [entry.query.get("n", [""])[0] for entry in registry.log.entries("tags")]
+        assert numbers[: len(asked)] == asked
+        # Once, and three pages each time.
+        assert (numbers.count("1000"), len(numbers)) == (1, 1 + 3 + 3)
+
+
+async def test_a_registry_that_takes_no_number_is_told_none(fake_source: FakeRegistry) -> None:
+    async def refuse(call: Call, proceed: Proceed) -> Reply:
+        return Reply(400) if call.query("n") else await proceed(call)
+
+    fake_source.rules.append(Fault("tags", refuse))
+    tags = filled(fake_source, 3)
+    async with opened(fake_source.host) as repository:
+        for _ in range(2):
+            assert await repository.tags.all() == tags
+    assert [entry.query.get("n") for entry in fake_source.log.entries("tags")] == [["1000"], ["100"], None, None]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_a_list_that_is_refused_whatever_is_asked_for_is_told_as_at_first(
+    fake_source: FakeRegistry, status: int
+) -> None:
+    fake_source.rules.append(Fault("tags", actions.refuse(status, "UNSUPPORTED", "no lists here")))
+    async with opened(fake_source.host) as repository:
+        with pytest.raises(RegistryError, match="no lists here") as told:
+            await repository.tags.all()
+    assert told.value.status == status
+    assert fake_source.count("tags") == 3
+
+
+async def test_a_repository_that_is_unknown_with_400_is_asked_for_once() -> None:
+    with FakeRegistry(Quirks(unknown_name=400)) as registry:
+        async with opened(registry.host, "b/app") as repository:
+            with pytest.raises(NotFound):
+                await repository.tags.all()
+        assert registry.count("tags") == 1

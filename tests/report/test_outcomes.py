@@ -45,7 +45,7 @@ def test_the_report_as_json() -> None:
     outcomes.add(image(Outcome.COPIED))
     outcomes.retry_platforms["a", "b"] = ["linux/amd64"]
     found = json.loads(outcomes.report(run_id="f1d0").to_json())
-    assert list(found) == ["flow_run_id", "started", "seconds", "status", "totals", "images"]
+    assert list(found) == ["flow_run_id", "started", "seconds", "status", "totals", "images", "notes"]
     assert (found["flow_run_id"], found["status"], found["totals"]["copied"]) == ("f1d0", "completed", 1)
     assert found["images"][0]["outcome"] == "copied"
     assert json.loads(outcomes.report().to_json())["flow_run_id"] is None
@@ -58,3 +58,14 @@ def test_listeners_are_called_with_each_outcome() -> None:
     outcomes.add(image(Outcome.FAILED, 2))
     assert heard == outcomes.images
     assert outcomes.failures == heard[1:]
+
+
+def test_a_warning_is_in_the_report_of_the_image_that_has_one() -> None:
+    outcomes = Outcomes()
+    outcomes.add(ImageOutcome("a.example/a:1", "b.example/a:1", Outcome.COPIED))
+    outcomes.add(ImageOutcome("a.example/a:2", "b.example/a:2", Outcome.COPIED, warning="stored as another"))
+    report = outcomes.report()
+    first, second = json.loads(report.to_json())["images"]
+    assert "warning" not in first
+    assert second["warning"] == "stored as another"
+    assert [image.destination for image in report.warnings] == ["b.example/a:2"]

@@ -13,7 +13,7 @@ from tenacity import RetryCallState
 
 from imageferry.concurrency import for_each
 from imageferry.config import load_text
-from imageferry.copy import retry_budget, upload_stream
+from imageferry.copy import reader, retry_budget, transfer, upload_stream
 from imageferry.copy.blob_move import BlobMove
 from imageferry.copy.engine import Engine
 from imageferry.copy.job import CopyJob
@@ -28,6 +28,9 @@ IMAGES_AT_ONCE = 12
 
 # Seconds of silence after which a side is given up, in place of a minute: far more than a request takes here.
 SILENCE = 3.0
+
+# Seconds after which a side that is slow is left where others wait for it.
+SLOW = 1.0
 
 # How much quicker the time goes in which a registry is waited for.
 QUICKER = 20
@@ -81,6 +84,8 @@ def impatient() -> Iterator[None]:
         stack.enter_context(mock.patch.object(client, "TIMEOUT", timeout))
         stack.enter_context(mock.patch.object(auth, "_EXTENSIONS", {"timeout": timeout.as_dict()}))
         stack.enter_context(mock.patch.object(upload_stream, "STALL_LIMIT", SILENCE))
+        stack.enter_context(mock.patch.object(reader, "SLOW_AFTER", SLOW))
+        stack.enter_context(mock.patch.object(transfer, "HOLD_LIMIT", SLOW))
         stack.enter_context(mock.patch.object(retry_budget, "FIRST_PAUSE", LONGEST_PAUSE))
         stack.enter_context(
             mock.patch.object(CircuitBreaker, "clock", staticmethod(lambda: time.monotonic() * QUICKER))

@@ -39,10 +39,27 @@ TROUBLES: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "idle connection closed": (2, LOOKS, WRITES),
     "reset in an upload": (4, (), BODIES),
     "token expiry": (2, (*LOOKS,), (*LOOKS, *WRITES)),
+    "encoded blob": (2, ("blob-get",), ()),
+    "drip": (1, ("blob-get",), ()),
+    "slow reading": (1, (), ("upload-patch",)),
+    # Never drawn but to last.
+    "broken objects": (0, ("blob-get", "manifest-get"), ("manifest-put",)),
 }
 
+# A fifth or so of all blobs and manifests.
+_SOME_OBJECTS = r"/sha256:[0-2]"
+
 # The kinds that may last for ever; the others heal by themselves or are no more than slow.
-_LASTING = ("reset in an answer", "too many requests", "server error", "hang-up", "lost answer", "reset in an upload")
+_LASTING = (
+    "reset in an answer",
+    "too many requests",
+    "server error",
+    "hang-up",
+    "lost answer",
+    "reset in an upload",
+    "broken objects",
+    "broken objects",
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,8 @@ class ScheduledFault:
             counts[self.kind] += 1
             return await action(call, proceed)
 
-        return Fault(Match(self.requests), counted, self.times, self.skip)
+        path = _SOME_OBJECTS if self.kind == "broken objects" else None
+        return Fault(Match(self.requests, path=path), counted, self.times, self.skip)
 
     def _action(self, auth: Bearer | None) -> Action:  # noqa: C901 - a case for each kind
         match self.kind:
@@ -100,6 +118,14 @@ class ScheduledFault:
                 return actions.then_close()
             case "reset in an upload":
                 return _break_reading(self.part, self.ending)
+            case "encoded blob":
+                return actions.gzipped(chunked=self.choice % 2 > 0, relabelled=self.choice % 5 > 2)
+            case "drip":
+                return actions.slowly(2000 + self.part * 20_000)
+            case "slow reading":
+                return actions.read_slowly(lambda: self.part * 0.5)
+            case "broken objects":
+                return actions.respond((500, 503)[self.choice % 2], b"<html>sorry</html>")
             case "token expiry":
                 return actions.run_first(auth.revoke_all if auth else _nothing)
         raise LookupError(self.kind)
@@ -169,7 +195,8 @@ async def _silence(call: Call, proceed: Proceed) -> Reply:
 
 def _break_reading(part: float, ending: Ending) -> Action:
     async def act(call: Call, proceed: Proceed) -> Reply:
-        length = int(call.header("content-length") or 0)
+        # Where its length is not said, somewhere in the first MiB.
+        length = int(call.header("content-length") or 1024 * 1024)
         call.hang_up_after, call.hang_up_ending = int(length * part), ending
         return await proceed(call)
 

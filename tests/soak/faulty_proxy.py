@@ -39,7 +39,7 @@ class FaultyProxy(Host):
         query = f"?{request.url.query}" if request.url.query else ""
         # The Host header stays that of this host, so that the registry's Locations lead here.
         headers = [(name, value) for name, value in request.headers.items() if name not in _OF_THE_CONNECTION]
-        has_body = call.header("content-length") not in (None, "0")
+        has_body = call.header("content-length") not in (None, "0") or call.header("transfer-encoding") is not None
         onward = httpx.Request(
             call.method,
             f"http://{self.target}{call.path}{query}",

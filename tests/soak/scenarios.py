@@ -104,7 +104,7 @@ def _quirks(rng: Random, *, destination: bool) -> Quirks:
     if odd and destination:
         quirks = replace(
             quirks,
-            mount=rng.choice([201, 202, 404, 405]),
+            mount=rng.choice([201, 202, 404, 405, 500]),
             patch_status=rng.choice([202, 202, 201, 204]),
             patch_before_put=rng.random() < 0.2,
             cancel_status=rng.choice([204, 204, 401, 405]),
@@ -117,5 +117,7 @@ def _quirks(rng: Random, *, destination: bool) -> Quirks:
             digest_header=rng.random() < 0.7,
             manifest_head=rng.choice([None, None, 405]),
             page_size=rng.choice([None, 1]),
+            refuse_ranges=rng.choice([None, None, 400, 416]),
+            blob_head=rng.choice([None, None, 405]),
         )
     return quirks

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from typing import Any
 
 from imageferry.config.diagnostics import ConfigurationError
-from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position
+from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position, is_repeated_rule
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -40,6 +40,8 @@ def _hint(error: json.JSONDecodeError) -> str:
     text, position = error.doc, error.pos
     here = text[position : position + 1]
     before = text[:position].rstrip()[-1:]
+    if "escape" in error.msg:
+        return r"; a backslash is written twice, as in \\d"
     if here in ("/", "#"):
         return "; JSON has no comments"
     if here == "'":
@@ -90,9 +92,10 @@ class _Reader:
             inner = (*path, key)
             start = _skip(self._text, colon + 1)
             if key in found:
-                first = self.document.keys[inner]
-                self.document.report_at(key_position, inner, f"is given twice: it stands on line {first.line} too")
-                _, position = self._scratch_reader().value(start, inner)
+                second, position = self._scratch_reader().value(start, inner)
+                if not is_repeated_rule(path, key, found[key], second):
+                    first = self.document.keys[inner]
+                    self.document.report_at(key_position, inner, f"is given twice: it stands on line {first.line} too")
             else:
                 self.document.keys[inner] = key_position
                 found[key], position = self.value(start, inner)

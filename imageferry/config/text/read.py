@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from imageferry.config.diagnostics import ConfigurationError
@@ -16,9 +17,22 @@ SIZE_LIMIT = 64 * 1024 * 1024
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def read_file(path: Path) -> Document:
-    """Read and parse a file; see ``read_document``. Raises ``ConfigurationError`` if it cannot be read at all."""
-    return read_document(_read_bytes(path), str(path))
+# Returns the content of a file; raises ``ConfigurationError``.
+ReadBytes = Callable[[Path], bytes]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, of ``SIZE_LIMIT`` at most. Raises ``ConfigurationError`` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigurationError.of(str(path), _describe(error)) from None
+    except ValueError:
+        raise ConfigurationError.of(str(path), "is not a path") from None
+    if len(data) > SIZE_LIMIT:
+        raise ConfigurationError.of(str(path), f"is larger than {SIZE_LIMIT >> 20} MiB: expected a configuration")
+    return data
 
 
 def read_document(data: bytes | str, name: str) -> Document:
@@ -38,6 +52,11 @@ def read_document(data: bytes | str, name: str) -> Document:
     if text.lstrip()[0] in "{[" and json_reader.syntax_error(text) is None:
         return json_reader.read(text, name)
     return yaml_reader.read(text, name)
+
+
+def read_file(path: Path, read: ReadBytes = read_bytes) -> Document:
+    """Read and parse a file; see ``read_document``. Raises ``ConfigurationError`` if it cannot be read at all."""
+    return read_document(read(path), str(path))
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -61,19 +80,6 @@ def _refuse_controls(text: str, name: str) -> None:
         problem = f"the character U+{ord(found[0]):04X} is not allowed: write it as an escape in double quotes"
         line, column = text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
         raise ConfigurationError.of(name, problem, line, column)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(SIZE_LIMIT + 1)
-    except OSError as error:
-        raise ConfigurationError.of(str(path), _describe(error)) from None
-    except ValueError:
-        raise ConfigurationError.of(str(path), "is not a path") from None
-    if len(data) > SIZE_LIMIT:
-        raise ConfigurationError.of(str(path), f"is larger than {SIZE_LIMIT >> 20} MiB: expected a configuration")
-    return data
 
 
 def _describe(error: OSError) -> str:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from imageferry.config.diagnostics import ConfigurationError
-from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position
+from imageferry.config.document import DEPTH_LIMIT, Document, KeyPath, Number, Position, is_repeated_rule
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as FastestLoader
 else:
     FastestLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Characters of a key without "?" before it (YAML 1.2.2, "7.4.2. Flow Mappings"; libyaml).
+KEY_LIMIT = 1024
 
 # How many nodes aliases may repeat: enough for shared credentials, a bound for a bomb.
 REPEATS_LIMIT = 100_000
@@ -31,6 +34,11 @@ _CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+# Truth values of YAML 1.1, as Go's yaml.v2 reads them (resolve.go); in 1.2 they are text.
+_YAML_1_1_TRUTHS = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "off", "Off", "OFF"), False),
 }
 _NUMBER = re.compile(
     r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
@@ -80,21 +88,52 @@ def _compose(text: str, name: str) -> yaml.Node | None:
     return node
 
 
+# Words of the parser, and what is said in their place.
+_EXPLANATIONS = {
+    "undefined alias": "an alias (*) to nothing: text that begins with * needs quotes",
+    "duplicate anchor": "an anchor (&) is given twice: text that begins with & needs quotes",
+    "undefined tag handle": "a tag (!) is not known here: text that begins with ! needs quotes",
+    "another document": "a second document (---): expected one document in a file",
+    "unknown escape": r"is not YAML: \ begins an escape in double quotes, and this is none: use single quotes, in "
+    r"which \d and such stay as they are",
+}
+_HINTS = {
+    "cannot start any token": "text that begins with @, ` or %, and indentation by tabs, are not YAML: use quotes, and "
+    "spaces",
+    "expected key": "text that begins with {, [ or a quote needs quotes around the whole of it",
+}
+
+
 def _describe(error: yaml.MarkedYAMLError) -> str:
     """Return what the parser found without repeating a word of the file: it may be a password."""
     problem = error.problem or "cannot be read"
-    if "undefined alias" in problem:
-        return "an alias (*) to nothing: text that begins with * needs quotes"
-    if "duplicate anchor" in (error.context or ""):
-        return "an anchor (&) is given twice: text that begins with & needs quotes"
-    if "undefined tag handle" in problem:
-        return "a tag (!) is not known here: text that begins with ! needs quotes"
-    if "another document" in problem:
-        return "a second document (---): expected one document in a file"
-    if "cannot start any token" in problem:
-        problem += "; text that begins with @, ` or %, and indentation by tabs, are not YAML: use quotes, and spaces"
+    for words, explanation in _EXPLANATIONS.items():
+        if words in f"{problem} {error.context}":
+            return explanation
+    if explanation := _describe_long_key(error, problem) or _describe_open_bracket(error, problem):
+        return explanation
+    problem += "".join(f"; {hint}" for words, hint in _HINTS.items() if words in problem)
     where = f" ({error.context})" if error.context else ""
     return _QUOTED.sub("what stands there", f"is not YAML: {problem}{where}")
+
+
+def _describe_long_key(error: yaml.MarkedYAMLError, problem: str) -> str:
+    mark = error.problem_mark
+    if mark is None or mark.column <= KEY_LIMIT or not re.search("mapping values|expected ':'|',' or", problem):
+        return ""
+    return (
+        f"a key of more than {KEY_LIMIT:,} characters, which YAML takes only as '? key' with ': value' on the next "
+        "line: write that, or the rule as - from: … and to: …"
+    )
+
+
+def _describe_open_bracket(error: yaml.MarkedYAMLError, problem: str) -> str:
+    found, opened = re.search("expected ',' or '([]}])'", problem), error.context_mark
+    if found is None or opened is None:
+        return ""
+    first = "{" if found[1] == "}" else "["
+    where = f"{first} on line {opened.line + 1}, column {opened.column + 1}"
+    return f"is not YAML: the {where} has no {found[1]} that ends it; text that begins with {first} needs quotes"
 
 
 class _Reader:
@@ -115,6 +154,8 @@ class _Reader:
             self._refuse(node, path, problem)
             return None
         if isinstance(node, yaml.ScalarNode):
+            if node.tag == _PLAIN and node.value in _YAML_1_1_TRUTHS:
+                self.document.truths[path] = _YAML_1_1_TRUTHS[node.value]
             return _scalar(node)
         self._open.add(id(node))
         found: Any = None
@@ -145,9 +186,10 @@ class _Reader:
             elif key.tag not in (_PLAIN, _STR):
                 self._refuse(key, path, "a key here is no text: expected a name, without a tag (!)")
             elif key.value in own:
-                first = _position_of(own[key.value][0])
-                problem = f"is given twice: it stands on line {first.line} too"
-                self.document.report_at(_position_of(key), (*path, key.value), problem)
+                first, first_value = own[key.value]
+                if not is_repeated_rule(path, key.value, _plain(first_value), _plain(value)):
+                    problem = f"is given twice: it stands on line {_position_of(first).line} too"
+                    self.document.report_at(_position_of(key), (*path, key.value), problem)
             else:
                 own[key.value] = (key, value)
         return {**{name: pair for name, pair in merged.items() if name not in own}, **own}
@@ -184,6 +226,15 @@ class _Reader:
     def _refuse(self, node: yaml.Node, path: KeyPath, problem: str) -> None:
         self.document.report_at(_position_of(node), path, problem)
         self.document.broken = True
+
+
+def _plain(node: yaml.Node) -> str | list[str] | None:
+    """Return the text of a node, or the list of them; None for any other value."""
+    if isinstance(node, yaml.ScalarNode):
+        return str(node.value)
+    if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        return [item.value for item in node.value]
+    return None
 
 
 def _position_of(node: yaml.Node) -> Position:

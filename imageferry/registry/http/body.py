@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 from httpx_aiohttp.transport import AiohttpResponseStream
 
+from imageferry.registry.http.patience import LeastRateBody
 from imageferry.registry.limits.rate import RateLimiter
 from imageferry.registry.limits.registry_limits import RegistryLimits
 
@@ -20,10 +21,14 @@ def is_replayable(request: httpx.Request) -> bool:
 
 
 class PacedUploadBody(httpx.AsyncByteStream):
-    """A streamed request body, sent no faster than ``rates`` (bytes a second) allow. ``begun``: some was taken."""
+    """A streamed request body, sent no faster than ``rates`` (bytes a second) allow.
+
+    ``begun``: some was taken. ``when_sent`` is called when all of it was.
+    """
 
     def __init__(self, stream: Any, rates: tuple[RateLimiter, ...]) -> None:
         self.begun = False
+        self.when_sent: Callable[[], None] = _do_nothing
         self._stream, self._rates = stream, rates
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -32,6 +37,11 @@ class PacedUploadBody(httpx.AsyncByteStream):
             for rate in self._rates:
                 await rate.acquire(len(piece))
             yield piece
+        self.when_sent()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 class PacedDownload(httpx.AsyncByteStream):
@@ -52,10 +62,13 @@ class PacedDownload(httpx.AsyncByteStream):
 
 
 def pace_download(response: httpx.Response, limits: RegistryLimits) -> None:
-    """Bound how fast the body of a response is read; without a bandwidth it is left as it is."""
-    if limits.piece is not None and isinstance(response.stream, AiohttpResponseStream):
+    """Bound how fast the body of a response is read, and how slowly it may come."""
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    response.stream = LeastRateBody(stream)
+    if limits.piece is not None and isinstance(stream, AiohttpResponseStream):
         # A piece of the usual size would take a minute, and time-outs would take that for silence.
-        response.stream.CHUNK_SIZE = min(response.stream.CHUNK_SIZE, limits.piece)
+        stream.CHUNK_SIZE = min(stream.CHUNK_SIZE, limits.piece)
         if limits.download:
             response.stream = PacedDownload(response.stream, limits.download)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a grammar, not a secret
-_PARAMETER = re.compile(rf"\s*({_TOKEN})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,]*))\s*(?:,|$)")
-_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)(?!\s*=)")
+
+# What has been matched is never tried in another way (``*+``): a header that is made for it would take minutes.
+_PARAMETER = re.compile(rf"\s*+({_TOKEN}+)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s,]*+))\s*+(?:,|$)")
+_SCHEME = re.compile(rf"[\s,]*+({_TOKEN}+)(?=\s|,|$)(?!\s*+=)")
+
+# Characters of one header, and headers of one answer, that are looked at.
+_LENGTH = 8 * 1024
+_HEADERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +28,7 @@ class Challenge:
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
     """Return every challenge of all ``WWW-Authenticate`` headers; one header may hold several."""
-    return [challenge for header in headers for challenge in _parse(header)]
+    return [challenge for header in itertools.islice(headers, _HEADERS) for challenge in _parse(header[:_LENGTH])]
 
 
 def _parse(header: str) -> list[Challenge]:

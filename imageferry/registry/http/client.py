@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
+import ssl
 
 import httpx
 
 from imageferry import __version__
 from imageferry.model import RegistryAccess
 from imageferry.registry.http.aiohttp_transport import StreamingTransport
-from imageferry.registry.http.proxies import environment_proxies
+from imageferry.registry.http.internal_hosts import HostGuard, bare_host
+from imageferry.registry.http.proxies import EnvironmentProxies, check_socks, parse_proxy
 from imageferry.registry.http.retry import RetryTransport
-from imageferry.registry.http.tls import tls_context
+from imageferry.registry.http.tls import TlsContexts, unverified_context
 from imageferry.registry.limits.limiter import RequestLimiter
 
 USER_AGENT = f"imageferry/{__version__}"
@@ -21,24 +22,23 @@ TIMEOUT = httpx.Timeout(connect=20.0, read=60.0, write=60.0, pool=None)
 
 
 def open_client(
-    host: str, access: RegistryAccess | None, auth: httpx.Auth, limiter: RequestLimiter
+    host: str,
+    access: RegistryAccess | None,
+    auth: httpx.Auth,
+    limiter: RequestLimiter,
+    guard: HostGuard,
+    *,
+    insecure_hosts: frozenset[str] = frozenset(),
 ) -> httpx.AsyncClient:
-    """Return the client of one registry, to be kept for the run: its TLS context, proxies and limits.
+    """Return the client of one registry, to be kept for the run: its TLS contexts, proxies and limits.
 
     Raises ``OSError`` or ``ssl.SSLError`` for certificate files that cannot be read, and ``ValueError`` or
     ``httpx.InvalidURL`` for an invalid proxy.
     """
-    context = tls_context(access)
-
-    def transport(proxy: str | None) -> RetryTransport:
-        return RetryTransport(StreamingTransport(context, host, _proxy(proxy) if proxy else None), limiter)
-
-    own = access.proxy.get_secret_value() if access and access.proxy else None
-    mounts = {} if own else {pattern: transport(proxy) for pattern, proxy in environment_proxies(host).items()}
+    transport = _RoutingTransport(host, access, guard, insecure_hosts)
     return _Client(
         auth=auth,
-        transport=transport(own),
-        mounts=mounts,
+        transport=RetryTransport(transport, limiter),
         timeout=TIMEOUT,
         trust_env=False,
         follow_redirects=True,
@@ -48,13 +48,41 @@ def open_client(
     )
 
 
-def _proxy(url: str) -> httpx.Proxy:
-    """Return a proxy whose credentials are the header from which aiohttp makes ``Proxy-Authorization``."""
-    proxy = httpx.Proxy(url)
-    if proxy.auth is None:
-        return proxy
-    encoded = base64.b64encode(":".join(proxy.auth).encode()).decode()
-    return httpx.Proxy(proxy.url, headers={"Authorization": f"Basic {encoded}"})
+class _RoutingTransport(httpx.AsyncBaseTransport):
+    """Sends each request with the TLS context and through the proxy that its host is to be reached by."""
+
+    def __init__(
+        self, host: str, access: RegistryAccess | None, guard: HostGuard, insecure_hosts: frozenset[str]
+    ) -> None:
+        self._host = host
+        self._name = bare_host(host).strip("[]")
+        self._tls = TlsContexts(access, host)
+        self._guard = guard
+        self._proxy = parse_proxy(access.proxy.get_secret_value()) if access and access.proxy else None
+        self._environment = None if self._proxy else EnvironmentProxies()
+        self._insecure_hosts = insecure_hosts
+        self._transports: dict[tuple[ssl.SSLContext, str], StreamingTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request. Raises ``httpx.TransportError`` and ``RegistryError``."""
+        url = request.url
+        proxy = self._environment.proxy_for(url) if self._environment else self._proxy
+        key = (self._context_for(url.host), str(proxy.url) if proxy else "")
+        if key not in self._transports:
+            if proxy is not None:
+                check_socks(proxy, self._host)
+            self._transports[key] = StreamingTransport(key[0], self._guard, proxy)
+        return await self._transports[key].handle_async_request(request)
+
+    def _context_for(self, host: str) -> ssl.SSLContext:
+        if host == self._name:
+            return self._tls.own
+        return unverified_context() if host in self._insecure_hosts else self._tls.others
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for transport in self._transports.values():
+            await transport.aclose()
 
 
 class _NoCookies(httpx.Cookies):

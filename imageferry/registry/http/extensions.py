@@ -9,5 +9,9 @@ BODY_LIMIT = "imageferry.body-limit"
 # True: sent once, whatever the answer: read by RetryTransport.
 NO_RETRY = "imageferry.no-retry"
 
+# Of a request that writes: what it is for, its method and its address. No redirect makes another of it, nor takes it to
+# another host (where that is None, it may). Set and read by RegistryClient.
+WRITE = "imageferry.write"
+
 # The only origin it may be posted to, since its body holds a secret: set by RegistryAuth, read by RegistryClient.
 PINNED_ORIGIN = "imageferry.pinned-origin"

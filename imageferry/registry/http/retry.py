@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 from typing import Any
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result
 from tenacity.retry import retry_base
 
-from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES, causes
+from imageferry.registry.errors import ERROR_BODY_LIMIT, TRANSIENT_STATUSES
 from imageferry.registry.http.body import PacedUploadBody, is_replayable, pace_download, read_bounded
 from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY
+from imageferry.registry.http.location import read_location, resolve
+from imageferry.registry.http.patience import AnswerDeadline
 from imageferry.registry.limits.limiter import RequestLimiter
 from imageferry.registry.limits.quota import retry_after
+from imageferry.registry.redaction import redact
+from imageferry.registry.transport_errors import SlowAnswer, is_permanent
 from imageferry.text import escape_control
 
 logger = logging.getLogger(__name__)
 
-# Tries of one exchange, and the longest pause between two of them, in seconds.
+# Tries of one exchange, those of one whose answer comes too slowly, and the longest pause between two, in seconds.
 ATTEMPTS = 4
+ATTEMPTS_IF_SLOW = 2
 LONGEST_PAUSE = 60.0
 
 
@@ -71,7 +75,7 @@ class RetryTransport(httpx.AsyncBaseTransport):
             raise outcome
 
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=_is_last_try,
             wait=_pause,
             retry=retry,
             before_sleep=_log_pause,
@@ -84,19 +88,29 @@ class RetryTransport(httpx.AsyncBaseTransport):
         if not is_replayable(request):
             return await self._limiter.send(request, self._exchange, bounded=False)
         for rate in self._limiter.limits.upload:
-            if size := int(request.headers.get("content-length", 0)):
+            if size := _size_of(request):
                 await rate.acquire(size)
         return await self._limiter.send(request, self._exchange)
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        response = await self._inner.handle_async_request(request)
-        limit: int | None = request.extensions.get(BODY_LIMIT)
-        if limit is not None:
-            return await read_bounded(response, limit)
-        if not response.is_success:
-            # A refusal, redirect or challenge, whose body httpx would read to its end: its connection is free now.
-            return await read_bounded(response, ERROR_BODY_LIMIT)
-        pace_download(response, self._limiter.limits)
+        body = request.stream if isinstance(request.stream, PacedUploadBody) else None
+        async with AnswerDeadline(None if body else _size_of(request)) as deadline:
+            if body is not None:
+                body.when_sent = deadline.extend
+            response = await self._inner.handle_async_request(request)
+            limit: int | None = request.extensions.get(BODY_LIMIT)
+            if limit is None and not response.is_success:
+                # A refusal, redirect or challenge, whose body httpx would read to its end: its connection is free now.
+                limit = ERROR_BODY_LIMIT
+            if limit is not None:
+                if request.method != "HEAD":
+                    deadline.extend()
+                response = await read_bounded(response, limit)
+        if limit is None:
+            pace_download(response, self._limiter.limits)
+        elif response.has_redirect_location:
+            # httpx would change some addresses, and stumble over others.
+            response.headers["location"] = str(resolve(request.url, read_location(response.headers)))
         return response
 
     async def aclose(self) -> None:
@@ -104,11 +118,13 @@ class RetryTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+def _size_of(request: httpx.Request) -> int:
+    """Return the bytes of a body that is in memory."""
+    return 0 if request.method in ("GET", "HEAD") else int(request.headers.get("content-length", 0))
+
+
 def _may_reconnect(error: BaseException) -> bool:
-    # Another try makes no certificate valid, no TLS of plain HTTP, and no address of what is none.
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return False
-    return isinstance(error, httpx.TransportError) and not any(isinstance(c, ssl.SSLError) for c in causes(error))
+    return isinstance(error, httpx.TransportError) and not is_permanent(error)
 
 
 def _is_transient(response: httpx.Response) -> bool:
@@ -122,6 +138,11 @@ _RETRY = retry_if_exception(_may_reconnect) | retry_if_result(_is_transient)
 def _retry_unbegun(body: PacedUploadBody) -> retry_base:
     """Return the condition for another try of a stream: nothing of it has been taken yet."""
     return retry_if_exception(lambda error: not body.begun and _may_reconnect(error))
+
+
+def _is_last_try(state: RetryCallState) -> bool:
+    slow = state.outcome is not None and isinstance(state.outcome.exception(), SlowAnswer)
+    return state.attempt_number >= (ATTEMPTS_IF_SLOW if slow else ATTEMPTS)
 
 
 def _last_outcome(state: RetryCallState) -> Any:
@@ -148,8 +169,8 @@ def _log_pause(state: RetryCallState) -> None:
     logger.info(
         "%s %s%s: %s; again in %.1f s",
         request.method,
-        request.url.raw_host.decode(),
-        escape_control(request.url.path),
-        escape_control(why),
+        request.url.netloc.decode(),
+        escape_control(redact(request.url.path)),
+        escape_control(redact(why)),
         state.next_action.sleep,
     )

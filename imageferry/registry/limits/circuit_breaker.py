@@ -56,24 +56,26 @@ class CircuitBreaker(ABC):
 
     def reset(self) -> None:
         """Let everything through."""
-        self.is_open = self.open_for_good = False
+        self.is_open = self.open_for_good = self._probing = False
         self._wake()
 
     def release_probe(self) -> None:
         """End a probe, whatever it found out: if the breaker is still half open, the next may go ahead."""
+        self._probing = False
         self._wake()
 
-    async def wait_while_open(self, *, patient: bool = True) -> bool:
+    async def wait_while_open(self, *, patient: bool = True, fresh: Callable[[], bool] = lambda: False) -> bool:
         """Wait until the request may go; return whether it is the probe, which must call ``release_probe``.
 
-        Raises ``refusal()`` if the breaker is open for good, or the request is not ``patient``.
+        One that is ``fresh``, asked each time, is a probe as soon as there is no other. Raises ``refusal()`` if the
+        breaker is open for good, or the request is not ``patient``.
         """
         while self.is_open:
             rest = self.open_until - self.clock()
-            if not self._probing and rest <= 0:
+            if not self._probing and (rest <= 0 or fresh()):
                 self._probing = True
                 return True
-            if self.open_for_good or not patient:
+            if not patient or (self.open_for_good and not fresh()):
                 raise self.refusal()
             self._waits.add(self.registry, self.seconds_left, self.why)
             await self._rest(self._changed, None if self._probing else rest)
@@ -86,6 +88,5 @@ class CircuitBreaker(ABC):
                 await changed.wait()
 
     def _wake(self) -> None:
-        self._probing = False
         self._changed.set()
         self._changed = asyncio.Event()

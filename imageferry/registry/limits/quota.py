@@ -19,6 +19,13 @@ LONGEST_GAP = 60.0
 # A reset beyond this many seconds is no span but a moment: seconds since 1970, as GitHub and GitLab give it.
 _A_MOMENT = 10**9
 
+# Seconds: what asks for longer is taken as this, a year, which nobody waits for either.
+LONGEST_RETRY_AFTER = 366.0 * 24 * 3600
+
+# Characters of the longest Retry-After that is looked at; a number with more digits is as good as one with these.
+_DATE_LENGTH = 128
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+
 _NAMES = (b"ratelimit", b"x-ratelimit")
 _FIGURE = re.compile(r"\s*([0-9]{1,15})")
 _WINDOW = re.compile(r";\s*w=([0-9]{1,15})")
@@ -73,14 +80,18 @@ def read_quota(headers: httpx.Headers) -> Quota | None:
 
 
 def retry_after(headers: httpx.Headers) -> float | None:
-    """Return the seconds of a ``Retry-After``, which is a number or a date (RFC 9110, 10.2.3); None without one."""
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
+    """Return the seconds of a ``Retry-After``, which is a number or a date (RFC 9110, 10.2.3).
+
+    None without one, or with one that is neither; ``LONGEST_RETRY_AFTER`` at most.
+    """
+    value = headers.get("retry-after", "").strip()[:_DATE_LENGTH]
+    if _SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_RETRY_AFTER)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+        seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
         return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
 
 
 def _figure(headers: httpx.Headers, name: str) -> str | None:

@@ -6,6 +6,10 @@ from enum import IntEnum
 
 import httpx
 
+# An extension of a request, beside those of ``registry.http``. True: it can fail without harm, as a mount can, so that
+# its failure says nothing of the host: set by RegistryClient, read by RequestLimiter.
+OPTIONAL = "imageferry.optional"
+
 
 class RequestClass(IntEnum):
     """By weight: a registry that refuses one class refuses the heavier ones. Docker Hub counts only pulls."""

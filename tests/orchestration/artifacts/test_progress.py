@@ -1,6 +1,7 @@
 """The progress that Prefect shows of a long run."""
 
 import asyncio
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -119,7 +120,14 @@ def test_it_says_how_far_the_run_is(run: RunContext) -> None:
     copied(outcomes)
     assert progress.percent_done(outcomes) == 25.0
     told = progress.describe_progress(outcomes, 500_000).split("\n")
-    assert told[0] == "1 of 4 images, 3.1 MB sent (500 kB/s), **2 failed**"
+    # A run that was killed has it for ever: it says when this was.
+    assert re.fullmatch(
+        r"1 of 4 images, 3\.1 MB sent \(500 kB/s\), \*\*2 failed\*\*, at [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC",
+        told[0],
+    )
     assert told[1] == "- blob a1a1a1a1a1a1: 1.0 MB of 5.0 MB"
     assert told[2].startswith("- waiting for docker.io until ")
     assert progress.percent_done(Outcomes()) == 0.0
+    # At the end nothing moves and nothing waits.
+    ended = progress.describe_progress(outcomes, None)
+    assert re.fullmatch(r"1 of 4 images, 3\.1 MB sent, \*\*2 failed\*\*, ended [0-9]{4}-[0-9-]+ [0-9:]{8} UTC", ended)

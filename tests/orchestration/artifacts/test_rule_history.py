@@ -35,6 +35,13 @@ def test_a_row_has_the_figures_of_a_run() -> None:
     }
 
 
+def test_a_failure_in_a_row_is_no_markup() -> None:
+    failed = ImageOutcome("quay.io/a:v2", "b.example/a:v2", Outcome.FAILED, error="[run](javascript:alert(1))")
+    report = Report(started=datetime.now(UTC), seconds=9.0, status=Status.FAILED, totals=Totals(), images=[failed])
+    row = history_row(report, RuleStats("quay.io/a", failures=[failed]))
+    assert row["first failure"] == "`quay.io/a:v2: [run](javascript:alert(1))`"
+
+
 async def test_rules_that_are_up_to_date_cost_no_request() -> None:
     report = Report(started=datetime.now(UTC), seconds=9.0, status=Status.COMPLETED, totals=Totals(), images=[])
     idle = [RuleStats(f"quay.io/a{number}", up_to_date=20, skipped=1) for number in range(500)]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from imageferry import __version__
 from imageferry.report.by_rule import RuleStats
 from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status, Totals
 from orchestration.artifacts.summary import BAR, FAILURES_LISTED, format_bar, format_headline, format_summary
@@ -32,6 +33,7 @@ def test_ten_thousand_up_to_date_tags_are_a_number() -> None:
     found = format_summary(report(*images, up_to_date=10_000), [RuleStats("quay.io/a", up_to_date=10_000)], {}, {})
     assert "| up to date | 10,000 |" in found
     assert len(found) < 1_000
+    assert f"| Imageferry | {__version__} |" in found
 
 
 def test_what_failed_comes_first_with_its_cause_and_a_link_to_where() -> None:
@@ -60,7 +62,7 @@ def test_the_rule_with_most_failures_comes_first_and_the_rest_is_a_number() -> N
 
 def test_text_of_a_registry_is_no_markup() -> None:
     found = text(RuleStats("quay.io/a", failures=[failed("quay.io/a:v1", "<img src=x> [a](http://b) | `c`\n# d")]))
-    assert r"  \<img src=x\> \[a\](http://b) \| \`c\`\\n\# d" in found
+    assert r"  ``<img src=x> [a](http://b) | `c`\n# d``" in found.split("\n")
 
 
 def test_rules_that_had_work_are_shown_side_by_side() -> None:
@@ -82,3 +84,19 @@ def test_a_bar_is_exact_to_an_eighth() -> None:
 def test_the_headline_begins_with_what_failed() -> None:
     assert format_headline(report(failed("quay.io/a:v1"))).startswith("**1 failed**")
     assert format_headline(report(copied=2)).startswith("2 copied")
+
+
+def test_images_with_a_warning_are_listed() -> None:
+    images = [
+        ImageOutcome(f"quay.io/a:{n}", f"b.example/a:{n}", Outcome.COPIED, warning="b.example stored *it*")
+        for n in range(FAILURES_LISTED + 3)
+    ]
+    lines = format_summary(report(*images), [], {}, {}).split("\n")
+    assert lines[:4] == [
+        f"## {FAILURES_LISTED + 3} images with a warning",
+        "",
+        "- quay.io/a:0 to b.example/a:0  ",
+        "  b.example stored \\*it\\*",
+    ]
+    assert "and 3 more: see the report" in lines
+    assert format_summary(report(), [], {}, {}).startswith("## Images")

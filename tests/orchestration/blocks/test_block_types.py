@@ -1,14 +1,17 @@
 """Blocks and variables: credentials and configurations that Prefect keeps."""
 
 import json
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 
 from imageferry.config import ConfigurationError
+from orchestration.blocks import block_types
 from orchestration.blocks.block_types import ImageferryConfiguration, RegistryCredentials
 from orchestration.blocks.stored import read_configuration
 from testkit.command_line import CommandLine, insecure
@@ -55,6 +58,12 @@ def test_credentials_that_do_not_fit_together_are_refused(fields: dict[str, Any]
     assert "hunter2" not in str(caught.value)
     with pytest.raises(ValueError, match=r"together|excludes|certificate"):
         RegistryCredentials.read(fields)
+
+
+def test_prefect_registers_the_two_forms_and_nothing_else() -> None:
+    """`prefect block register -m` takes every block class of the module."""
+    found = [each for each in vars(block_types).values() if isclass(each) and issubclass(each, Block)]
+    assert {each for each in found if each is not Block} == {RegistryCredentials, ImageferryConfiguration}
 
 
 def test_a_configuration_is_checked_when_it_is_saved() -> None:
@@ -139,7 +148,7 @@ def test_a_run_takes_a_stored_configuration_that_names_stored_credentials(
     alone = prefect_server.ended(again)
     assert alone["state"]["message"] == "0 images to copy, 0 failed"
     # With no parent that would report for it, it does so itself.
-    assert "imageferry-summary" in prefect_server.artifacts(again)
+    assert "imageferry-summary-worker-nightly" in prefect_server.artifacts(again)
     assert {fake_destination.host, password_registry.host} <= set(alone["tags"])
 
 

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 from prefect.settings import Settings
 
-from orchestration.server.prefect_settings import api_url, set_defaults
+from orchestration.server.prefect_settings import (
+    api_url,
+    own_server_settings,
+    prefect_home,
+    set_defaults,
+    settings_problem,
+)
 
 DOTENV = "PREFECT_API_URL=http://dotenv/api\n"
 TOML = "[api]\nurl = 'http://toml/api'\n"
@@ -117,3 +123,43 @@ def test_a_default_counts_where_nothing_is_set(folder: Path) -> None:
     set_defaults(environment, {SETTING: "200", "PREFECT_LOGGING_LEVEL": "ERROR"})
     assert environment[SETTING] == "200"
     assert environment["PREFECT_LOGGING_LEVEL"] == "INFO"
+
+
+def test_a_home_in_a_file_is_the_one_that_prefect_takes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_HOME")
+    (folder / "prefect.toml").write_text("home = 'elsewhere'\n")
+    assert prefect_home(os.environ, folder) == folder / "elsewhere"
+    assert Settings().home.resolve() == folder / "elsewhere"
+
+
+def test_of_settings_for_servers_those_of_the_database_count_for_a_runs_own(folder: Path) -> None:
+    (folder / "prefect.toml").write_text("[server.database]\nport = 6000\n[server.api]\nauth_string = 'a:b'\n")
+    (folder / ".env").write_text("PREFECT_SERVER_DOCKET_URL=redis://x\nPREFECT_SERVER_ENCRYPTION_KEY=k\n")
+    given = {"PREFECT_HOME": "home", "PREFECT_API_DATABASE_CONNECTION_URL": "u", "PREFECT_SERVER_API_BASE_PATH": "/x"}
+    assert own_server_settings(given, folder) == {
+        "PREFECT_SERVER_DATABASE_PORT": "6000",
+        "PREFECT_SERVER_ENCRYPTION_KEY": "k",
+        "PREFECT_API_DATABASE_CONNECTION_URL": "u",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("home/profiles.toml", "active = [", "home/profiles.toml cannot be read as TOML: "),
+        ("prefect.toml", "x = [", "prefect.toml cannot be read as TOML: "),
+        ("home/profiles.toml", PROFILES, ""),
+    ],
+)
+def test_a_file_of_settings_that_is_broken_is_named(folder: Path, name: str, text: str, problem: str) -> None:
+    (folder / name).write_text(text)
+    found = settings_problem(os.environ, folder)
+    assert found.startswith(str(folder / problem)) if problem else not found
+
+
+def test_who_has_no_home_is_asked_for_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert settings_problem({}, folder) == "this user has no home: set PREFECT_HOME to a folder for Prefect's database"

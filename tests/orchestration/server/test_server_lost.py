@@ -13,6 +13,7 @@ import pytest
 from testkit.command_line import CommandLine, Finished, insecure
 from testkit.killing import Gate, fill, locked, own_server, stopped, wait_until
 from testkit.prefect.server import PrefectServer
+from testkit.processes import free_port
 from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
 
@@ -151,7 +152,7 @@ def test_all_is_copied_when_the_server_can_create_no_flow_run(
 def test_a_failed_image_fails_the_run_with_or_without_a_history(
     tmp_path: Path, mortal_server: PrefectServer, fake_source: FakeRegistry, fake_destination: FakeRegistry, gate: Gate
 ) -> None:
-    command = CommandLine(tmp_path, mortal_server.api.url)
+    command = CommandLine(tmp_path, mortal_server.api.url, more=IMPATIENT)
     fake_source.image("demo/app0", "v1", [b"layer"])
     hosts = fake_source.host, fake_destination.host
     images = {
@@ -169,19 +170,54 @@ def test_a_failed_image_fails_the_run_with_or_without_a_history(
     assert seconds < END_LIMIT
 
 
-def test_a_server_that_cannot_start_is_told_with_the_way_without(
+def test_a_folder_that_cannot_be_written_is_told_with_the_way_without(
     tmp_path: Path, fake_source: FakeRegistry, fake_destination: FakeRegistry
 ) -> None:
     command = CommandLine(tmp_path)
     configure(command, fake_source, fake_destination)
     (tmp_path / "file").write_text("no folder")
     command.home = tmp_path / "file" / "prefect"
+    begun = time.monotonic()
+    finished = command.run()
+    # No server is started, and prefect is not imported.
+    assert time.monotonic() - begun < 5
+    assert finished.status == 2
+    assert finished.err == (
+        f"imageferry: Prefect's folder {command.home} cannot be written (Not a directory): "
+        "set PREFECT_HOME to one that can; or copy with --no-history, without Prefect\n"
+    )
+    assert len(fake_source.log) == len(fake_destination.log) == 0
+
+
+def test_all_is_copied_when_the_server_cannot_start(
+    tmp_path: Path, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    name = "PREFECT_API_DATABASE_CONNECTION_URL"
+    # A blob of each image is large enough for a task run of its own.
+    more = {name: f"postgresql+asyncpg://u:planted-7b1@127.0.0.1:{free_port()}/p", "IMAGEFERRY_BLOB_TASK_SIZE": "0"}
+    command = CommandLine(tmp_path, more=more)
+    configure(command, fake_source, fake_destination)
+    finished = command.run("--report", "report.json")
+    all_copied(command, finished, fake_destination)
+    why = f"no run: Prefect's server cannot start with the database of {name}: ConnectionRefusedError: "
+    assert f"imageferry: {INCOMPLETE}: {why}" in finished.err
+    assert "planted" not in finished.both
+    assert len(finished.err.splitlines()) < 40
+
+
+def test_credentials_of_a_block_are_not_looked_for_in_another_database(
+    tmp_path: Path, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    command = CommandLine(tmp_path, url)
+    hosts = fake_source.host, fake_destination.host
+    auth = insecure(*hosts)
+    auth[hosts[0]]["credentials"] = "hub"
+    command.config({"auth": auth, "images": {f"{hosts[0]}/demo/app": f"{hosts[1]}/mirror/app"}})
     finished = command.run()
     assert finished.status == 1
-    assert "--no-history" in finished.err
-    assert str(command.home) in finished.err
-    assert "Traceback" not in finished.both
-    assert fake_destination.tags("mirror/app0") == []
+    assert finished.err == f"imageferry: no Prefect server at {url} (connection refused): it has the credentials hub\n"
+    assert len(fake_source.log) == 0
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])

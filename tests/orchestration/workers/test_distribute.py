@@ -134,7 +134,7 @@ def test_rules_are_copied_by_workers_of_which_one_is_killed(
     parent = prefect_server.flow_run(identity)
     assert parent["state"]["message"].startswith("7 copied, 4 up to date, 0 skipped, 0 failed")
     assert parent["parameters"]["config"] == str(distributed.folder / "config.json")
-    assert "| copied | 7 |" in prefect_server.artifacts(identity)["imageferry-summary"]["data"]
+    assert "| copied | 7 |" in prefect_server.artifacts(identity)["imageferry-summary-config-json"]["data"]
 
 
 def test_an_interrupt_cancels_the_runs_on_workers(

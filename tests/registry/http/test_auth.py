@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from imageferry.registry import RegistryError
 from imageferry.registry.errors import LoginFailed, Unauthorized, Unavailable
+from testkit.images.documents import sha256
 from testkit.registries import actions
 from testkit.registries.auth import Basic, Bearer
+from testkit.registries.certificates import Authority
+from testkit.registries.exchange import Call, Reply, error
 from testkit.registries.fault_rules import Fault, Match
 from testkit.registries.inprocess import FakeRegistry
+from testkit.registries.storage import Storage
 from tests.registry.opening import access, opened
 
 NAME, PASSWORD = "robot$project+ci", "p:ä%20 word"
@@ -225,6 +230,21 @@ async def test_a_page_for_people_at_the_token_server_is_told(registry: FakeRegis
             await repository.manifests.head("v1")
 
 
+async def test_a_login_is_named_with_the_port_at_which_it_was_asked(registry: FakeRegistry) -> None:
+    words = (
+        f"cannot log in to {registry.host}: {registry.host} answered 401 Unauthorized (UNAUTHORIZED: incorrect "
+        "username or password); check its username and password"
+    )
+    async with opened(registry.host, entry=access(NAME, "wrong-password")) as repository:
+        with pytest.raises(LoginFailed) as told:
+            await repository.manifests.head("v1")
+    assert str(told.value) == words
+    registry.rules.append(Fault("token", actions.respond(200, b"{}")))
+    async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
+        with pytest.raises(RegistryError, match=f"cannot log in to {registry.host}: the token server {registry.host}"):
+            await repository.manifests.head("v1")
+
+
 async def test_secrets_are_in_no_error(registry: FakeRegistry) -> None:
     registry.rules.append(Fault(Match(kind="manifest-get"), actions.hang_up()))
     async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
@@ -273,3 +293,110 @@ async def test_a_token_without_end_is_not_read_to_its_end(registry: FakeRegistry
     async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
         with pytest.raises(RegistryError, match="gave no token"):
             await repository.manifests.head("v1")
+
+
+class PingOnly(Bearer):
+    """Says only at /v2/ that it wants a login, and answers nobody elsewhere as if nothing were there."""
+
+    status = 404
+
+    def check(self, call: Call, url: str) -> Reply | None:
+        refusal = super().check(call, url)
+        if refusal is None or call.kind == "ping":
+            return refusal
+        return error(self.status, "MANIFEST_UNKNOWN" if self.status == 404 else "DENIED")
+
+
+class BasicPingOnly(Basic):
+    """The same with Basic."""
+
+    def check(self, call: Call, url: str) -> Reply | None:
+        refusal = super().check(call, url)
+        return refusal if refusal is None or call.kind == "ping" else error(404, "MANIFEST_UNKNOWN")
+
+
+@pytest.mark.parametrize("auth", [PingOnly(USERS), BasicPingOnly(USERS)])
+@pytest.mark.parametrize("insecure", [True, False])
+async def test_a_challenge_at_the_ping_alone_is_answered(auth: Bearer | Basic, insecure: bool, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = None if insecure else authority.server().server_context()
+    entry = access(NAME, PASSWORD, insecure=insecure, ca_file=None if insecure else authority.ca_file)
+    with FakeRegistry(auth=auth, tls=tls) as registry:
+        registry.image("a/app", "v1")
+        async with opened(registry.host, entry=entry, writable=True) as repository:
+            assert await repository.manifests.head("v1")
+            assert await repository.tags.all() == ["v1"]
+            assert await repository.manifests.head("v2") is None
+            await repository.uploads.start(sha256(b"layer"))
+        # The ping that finds out whether it speaks TLS is the same.
+        assert registry.count("ping") == 1
+        assert [entry.status for entry in registry.log.entries("manifest-head")] == [404, 200, 404]
+
+
+@pytest.mark.parametrize("status", [403, 401])
+async def test_the_same_where_nobody_is_refused_in_other_words(status: int) -> None:
+    auth = PingOnly(USERS)
+    auth.status = status
+    with FakeRegistry(auth=auth) as registry:
+        registry.image("a/app", "v1")
+        async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
+            assert await repository.manifests.get("v1")
+
+
+async def test_where_nobody_has_to_log_in_what_is_missing_costs_no_more(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with FakeRegistry(tls=authority.server().server_context()) as registry:
+        registry.image("a/app", "v1")
+        entry = access(NAME, PASSWORD, insecure=False, ca_file=authority.ca_file)
+        async with opened(registry.host, entry=entry) as repository:
+            assert await repository.manifests.head("v1")
+            assert registry.counts() == {"manifest-head": 1}
+            await asyncio.gather(*(repository.manifests.head(f"w{number}") for number in range(5)))
+        assert registry.counts() == {"manifest-head": 6, "ping": 1}
+        registry.clear_log()
+        async with opened(registry.host, entry=access(insecure=False, ca_file=authority.ca_file)) as repository:
+            assert await repository.manifests.head("w1") is None
+        assert registry.counts() == {"manifest-head": 1}
+
+
+@pytest.mark.parametrize("verb", ["read", "upload"])
+async def test_a_store_with_a_token_server_of_its_own_is_asked_as_nobody(verb: str) -> None:
+    storage = Storage()
+    with (
+        FakeRegistry(auth=Basic(USERS), storage=storage) as registry,
+        FakeRegistry(auth=Bearer(anonymous=frozenset({"pull", "push"})), storage=storage) as store,
+    ):
+        digest = registry.add_blob("a/app", b"layer")
+        registry.rules.append(Fault("blob-get", actions.redirect(store.url)))
+        registry.quirks.location, registry.quirks.location_base = "other-host", store.url
+        async with opened(registry.host, entry=access(NAME, PASSWORD), writable=True) as repository:
+            for _ in range(2):
+                if verb == "read":
+                    assert await repository.blobs.read(digest, 100) == b"layer"
+                else:
+                    await (await repository.uploads.start(sha256(b"other"))).put(b"other")
+        assert store.count("token") == 1
+        assert all((entry.authorization or "Bearer").startswith("Bearer") for entry in store.log)
+        assert store.log.entries("token")[0].authorization is None
+
+
+async def test_a_store_that_wants_a_password_is_the_one_that_is_named() -> None:
+    with FakeRegistry(auth=Basic(USERS)) as registry, FakeRegistry(auth=Bearer(USERS)) as store:
+        digest = registry.add_blob("a/app", b"layer")
+        registry.rules.append(Fault("blob-get", actions.redirect(store.url)))
+        async with opened(registry.host, entry=access(NAME, PASSWORD)) as repository:
+            with pytest.raises(LoginFailed) as told:
+                await repository.blobs.read(digest, 100)
+            assert str(told.value) == (
+                f"cannot log in to {store.host}: {store.host} answered 401 Unauthorized (UNAUTHORIZED: incorrect "
+                f"username or password) to an anonymous request; {registry.host} leads there, and the credentials for "
+                "it are not sent there"
+            )
+            store.auth = Basic(USERS)
+            with pytest.raises(Unauthorized) as refused:
+                await repository.blobs.read(digest, 100)
+        assert str(refused.value).endswith(
+            f"{store.host}, to which {registry.host} leads, answered 401 Unauthorized (UNAUTHORIZED: authentication "
+            f"required); the credentials for {registry.host} are not sent there"
+        )
+        assert all(entry.authorization is None for entry in store.log)

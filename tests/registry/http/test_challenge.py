@@ -1,5 +1,7 @@
 """The challenges of a 401 answer."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,3 +36,18 @@ def test_challenges(headers: list[str], expected: list[Challenge]) -> None:
 def test_any_text_is_read_without_an_exception(text: str) -> None:
     for challenge in parse_challenges([text]):
         assert challenge.scheme == challenge.scheme.lower()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer a=" + " " * 99_999 + "x y",
+        "a " * 50_000 + '"',
+        'a b="' + "\\" * 99_999,
+        " ," * 50_000,
+    ],
+)
+def test_no_challenge_takes_long(header: str) -> None:
+    began = time.process_time()
+    parse_challenges([header])
+    assert time.process_time() - began < 0.2

@@ -9,7 +9,7 @@ from imageferry.model import RegistryAccess
 from imageferry.registry import RegistryClient
 from imageferry.registry.errors import RegistryError, Unreachable
 from imageferry.registry.http import client, retry
-from imageferry.registry.http.proxies import environment_proxies
+from imageferry.registry.http.proxies import EnvironmentProxies
 from testkit.images.documents import sha256
 from testkit.registries.certificates import Authority
 from testkit.registries.inprocess import FakeRegistry
@@ -137,7 +137,9 @@ async def test_whom_no_proxy_excepts(
 def test_any_no_proxy_is_read(monkeypatch: pytest.MonkeyPatch, excepted: str) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://proxy.invalid:3128")
     monkeypatch.setenv("NO_PROXY", excepted)
-    assert environment_proxies("registry.example:5000")["all://"] == "http://proxy.invalid:3128"
+    proxy = EnvironmentProxies().proxy_for(httpx.URL("https://registry.example:5000/v2/"))
+    assert proxy is not None
+    assert proxy.url == "http://proxy.invalid:3128"
     RegistryClient("registry.example:5000")
 
 
@@ -148,3 +150,67 @@ async def test_a_proxy_that_is_no_address_is_told(monkeypatch: pytest.MonkeyPatc
         async with opened("registry.invalid", entry=RegistryAccess()) as repository:
             await repository.manifests.head("v1")
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("host", ["localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "LOCALHOST"])
+def test_this_machine_is_not_asked_for_through_the_environments_proxies(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    proxies = EnvironmentProxies()
+    for scheme in ("http", "https"):
+        assert proxies.proxy_for(httpx.URL(f"{scheme}://{host}/v2/")) is None
+        assert proxies.proxy_for(httpx.URL(f"{scheme}://10.0.0.1/v2/")) is not None
+
+
+async def test_a_registry_on_this_machine_is_reached_past_them(
+    fake_source: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_source.image("a/app", "v1")
+    async with running({}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        async with opened(fake_source.host) as repository:
+            assert await repository.manifests.head("v1")
+        assert proxy.asked == []
+        # One that the configuration names is meant.
+        async with opened(fake_source.host, entry=access(proxy=proxy.url)) as repository:
+            assert await repository.manifests.head("v1")
+        assert proxy.asked[-1] == f"HEAD http://{fake_source.host}/v2/a/app/manifests/v1"
+
+
+# From the tests of golang.org/x/net/http/httpproxy, and what `*.example.com` is taken for there.
+@pytest.mark.parametrize(
+    ("excepted", "host", "direct"),
+    [
+        ("example.com", "example.com", True),
+        ("example.com", "foo.example.com", True),
+        ("example.com", "fooexample.com", False),
+        (".example.com", "foo.example.com", True),
+        (".example.com", "example.com", False),
+        ("*.example.com", "foo.example.com", True),
+        ("*.example.com", "a.b.example.com", True),
+        ("*.example.com", "example.com", False),
+        ("EXAMPLE.com", "Foo.Example.COM", True),
+        ("example.com:8080", "example.com:8080", True),
+        ("example.com:443", "example.com", True),
+        ("example.com:80", "example.com", False),
+        ("*.example.com:8080", "a.example.com:8080", True),
+        ("10.0.0.0/8", "10.1.2.3:5000", True),
+        ("10.0.0.1:5000", "10.0.0.1:5000", True),
+        ("10.0.0.1:5000", "10.0.0.1:5001", False),
+        ("2001:db8::/32", "[2001:db8::7]:5000", True),
+        ("[2001:db8::7]:5000", "[2001:db8::7]:5000", True),
+        ("[2001:db8::7]:5000", "[2001:db8::7]:5001", False),
+        ("0.0.7", "10.0.0.7", False),
+        ("other.com, ,*", "example.com", True),
+        (":80,..,*.,%", "example.com", False),
+    ],
+)
+def test_whom_no_proxy_excepts_as_go_reads_it(
+    monkeypatch: pytest.MonkeyPatch, excepted: str, host: str, direct: bool
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("NO_PROXY", excepted)
+    assert (EnvironmentProxies().proxy_for(httpx.URL(f"https://{host}/v2/")) is None) == direct

@@ -1,6 +1,7 @@
 """What is tried again, how often and after which pause; and what is not."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -8,18 +9,21 @@ import httpx
 import pytest
 
 from imageferry.model import Limits
-from imageferry.registry.errors import RegistryError, Unavailable, Unreachable
+from imageferry.registry import Repository
+from imageferry.registry.errors import LimitReached, RegistryError, Unavailable, Unreachable
 from imageferry.registry.http import client, retry
 from imageferry.registry.http.retry import ATTEMPTS
-from imageferry.registry.limits.quota import retry_after
+from imageferry.registry.limits.quota import LONGEST_RETRY_AFTER, retry_after
 from imageferry.registry.limits.registry_limits import RegistryLimits
+from testkit.images.documents import sha256
 from testkit.registries import actions
+from testkit.registries.auth import Bearer
 from testkit.registries.fault_rules import Action, Fault
 from testkit.registries.inprocess import FakeRegistry
-from tests.registry.opening import opened
+from tests.registry.opening import access, opened
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 499, 500, 502, 503, 504, 507, 509, 520, 522, 524, 529, 530, 599])
 async def test_what_may_heal_is_tried_again(fake_source: FakeRegistry, status: int) -> None:
     fake_source.image("a/app", "v1")
     fake_source.rules.append(Fault("manifest-get", actions.refuse(status, "BUSY"), times=ATTEMPTS - 1))
@@ -28,7 +32,7 @@ async def test_what_may_heal_is_tried_again(fake_source: FakeRegistry, status: i
     assert fake_source.count("manifest-get") == ATTEMPTS
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 412, 413, 422, 451])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 412, 413, 422, 451, 501, 505])
 async def test_what_cannot_heal_is_asked_once(fake_source: FakeRegistry, status: int, pauses: list[float]) -> None:
     fake_source.rules.append(Fault("manifest-get", actions.refuse(status, "NO")))
     async with opened(fake_source.host) as repository:
@@ -38,12 +42,75 @@ async def test_what_cannot_heal_is_asked_once(fake_source: FakeRegistry, status:
     assert (fake_source.count("manifest-get"), pauses) == (1, [])
 
 
+@pytest.mark.parametrize("status", [499, 520, 524])
+async def test_a_proxy_that_cannot_reach_the_registry_is_asked_again(status: int) -> None:
+    bearer, blob = Bearer({"ferry": "secret"}), b"layer"
+    with FakeRegistry(auth=bearer) as registry, FakeRegistry() as store:
+        registry.image("a/app", "v1")
+        digest = registry.add_blob("a/app", blob)
+        store.add_blob("a/app", blob)
+        kinds = ("token", "tags", "blob-head", "upload-start", "upload-put", "manifest-put")
+        registry.rules += [Fault(kind, actions.refuse(status, "BUSY"), times=1) for kind in kinds]
+        registry.rules.append(Fault("blob-get", actions.redirect(store.url)))
+        store.rules.append(Fault("blob-get", actions.html(status), times=1))
+        async with opened(registry.host, entry=access("ferry", "secret"), writable=True) as repository:
+            assert await repository.tags.all() == ["v1"]
+            assert await repository.blobs.exists(digest)
+            assert await repository.blobs.read(digest, 100) == blob
+            await (await repository.uploads.start(sha256(b"other"))).put(b"other")
+            await repository.manifests.put("v2", await repository.manifests.get("v1"))
+        assert registry.blob("a/app", sha256(b"other")) == b"other"
+        assert [rule.hits for rule in registry.rules[:-1]] == [1] * len(kinds)
+
+
 async def test_a_repository_that_is_unknown_with_500_is_asked_once(fake_source: FakeRegistry) -> None:
     fake_source.quirks.unknown_name = 500
     async with opened(fake_source.host, "b/app") as repository:
         with pytest.raises(RegistryError) as told:
             await repository.manifests.get("v1")
     assert (told.value.transient, fake_source.count("manifest-get")) == (False, 1)
+
+
+@pytest.mark.parametrize("value", ["9" * 20, "99999999999.5", "31 Dec 9999 23:59:59 -2359"])
+@pytest.mark.parametrize("kind", ["manifest-head", "manifest-get", "tags", "blob-get", "upload-start"])
+async def test_a_wait_without_end_is_an_error_of_what_asked(fake_source: FakeRegistry, value: str, kind: str) -> None:
+    fake_source.image("a/app", "v1")
+    fake_source.rules.append(Fault(kind, actions.refuse(429, "TOOMANYREQUESTS", "", {"Retry-After": value})))
+    asking: dict[str, Callable[[Repository], Awaitable[object]]] = {
+        "manifest-head": lambda repository: repository.manifests.head("v1"),
+        "manifest-get": lambda repository: repository.manifests.get("v1"),
+        "tags": lambda repository: repository.tags.all(),
+        "blob-get": lambda repository: repository.blobs.read(sha256(b"x"), 10),
+        "upload-start": lambda repository: repository.uploads.start(sha256(b"x")),
+    }
+    async with opened(fake_source.host, writable=True) as repository:
+        with pytest.raises(LimitReached, match="is not tried again before 20"):
+            await asking[kind](repository)
+    assert fake_source.count(kind) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("1.5", 1.5),
+        ("0", 0.0),
+        ("86400", 86400.0),
+        ("9" * 20, LONGEST_RETRY_AFTER),
+        ("9" * 5000, LONGEST_RETRY_AFTER),
+        ("1 Jan 0001 00:00:00 +2359", 0.0),
+        ("31 Dec 9999 23:59:59 -2359", LONGEST_RETRY_AFTER),
+        ("Mon, 01 Jan 99999999999999 00:00:00 GMT", None),
+        ("-5", None),
+        ("1e3", None),
+        ("inf", None),
+        ("soon", None),
+        ("\u0665", None),
+        ("", None),
+    ],
+)
+def test_any_retry_after_is_seconds_within_bounds_or_none(value: str, seconds: float | None) -> None:
+    assert retry_after(httpx.Headers([(b"retry-after", value.encode())])) == seconds
 
 
 async def test_it_gives_up_in_the_end(fake_source: FakeRegistry, pauses: list[float]) -> None:

@@ -82,7 +82,8 @@ async def test_token_requests_elsewhere_take_no_turn(taken: list[tuple[float, fl
         registry.auth = tokens.auth = Bearer({"u": "p"}, realm=f"{tokens.url}/token")
         registry.image("a/app", "v1")
         limits = RegistryLimits(Limits(requests_per_second=5.0))
-        async with opened(registry.host, entry=access("u", "p"), limits=limits) as repository:
+        others = frozenset({"127.0.0.2"})
+        async with opened(registry.host, entry=access("u", "p"), limits=limits, insecure_hosts=others) as repository:
             await repository.manifests.head("v1")
         assert tokens.count("token") == 1
         assert len(taken) == len(registry.log) + 1
