@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from imageferry.text import format_count
 from imageferry.versions import Version, parse_version
 
 _Level = Callable[[Version], Any]
@@ -26,6 +27,21 @@ class NewestVersions:
     majors: int | None = None
     minors: int | None = None
     patches: int | None = None
+
+    def __str__(self) -> str:
+        levels = (
+            ("major", "majors", self.majors),
+            ("minor", "minors", self.minors),
+            ("patch", "patches", self.patches),
+        )
+        named = [format_count(count, one, more) for one, more, count in levels if count is not None]
+        return " and ".join(named) if self.versions is None else f"{self.versions:,}"
+
+    def as_written(self) -> int | dict[str, Any]:
+        """Return what a rule says for it."""
+        levels = {"majors": self.majors, "minors": self.minors, "patches": self.patches}
+        named = {level: count for level, count in levels.items() if count is not None}
+        return named if self.versions is None else self.versions
 
     def select(self, versions: Iterable[Version]) -> set[str]:
         """Return the tags of the newest versions."""
@@ -47,6 +63,13 @@ class NewestTags:
 
     tags: int
     by: Literal["version", "date"] = "version"
+
+    def __str__(self) -> str:
+        return f"{format_count(self.tags, 'tag')}{' by date' if self.by == 'date' else ''}"
+
+    def as_written(self) -> int | dict[str, Any]:
+        """Return what a rule says for it."""
+        return {"tags": self.tags} | ({"by": "date"} if self.by == "date" else {})
 
     def select(self, tags: Iterable[str], dates: Mapping[str, datetime]) -> set[str]:
         """Return the newest tags. Those without a date are all taken: nothing is dropped that cannot be judged."""
@@ -92,7 +115,7 @@ def parse_date(text: str) -> datetime | None:
     """Return an RFC 3339 date in UTC; None where it is none, or before 2000, as reproducible builds write."""
     try:
         date = datetime.fromisoformat(text[:64])
-    except ValueError:
+        date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return date.astimezone(UTC) if date.year >= 2000 else None
+    return date if date.year >= 2000 else None

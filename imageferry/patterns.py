@@ -31,8 +31,11 @@ class Pattern:
     def __post_init__(self) -> None:
         text = self.text
         is_expression = len(text) > 1 and text.startswith("/") and text.endswith("/")
-        expression = text[1:-1] if is_expression else translate_glob(text)
-        object.__setattr__(self, "_search", compile_expression(expression, text).search)
+        if is_expression:
+            compiled = compile_expression(text[1:-1], text[1:-1], "a regular expression (RE2)")
+        else:
+            compiled = compile_expression(translate_glob(text), text)
+        object.__setattr__(self, "_search", compiled.search)
 
     def matches(self, name: str) -> bool:
         """Return whether a tag or a path matches."""
@@ -85,8 +88,11 @@ def _escape_class(text: str) -> str:
     return re.sub(r"([\\\[\]^])", r"\\\1", text)
 
 
-def compile_expression(expression: str, text: str) -> re2._Regexp:
-    """Compile an expression (RE2: linear in what it is matched with). Raises ``PatternError`` that names ``text``."""
+def compile_expression(expression: str, text: str, kind: str = "a pattern") -> re2._Regexp:
+    """Compile an expression (RE2: linear in what it is matched with).
+
+    Raises ``PatternError`` that says of ``text``, as it is written, that it is not of this ``kind``.
+    """
     options = re2.Options()
     # RE2 would write an error to standard error as well.
     options.log_errors = False
@@ -95,4 +101,4 @@ def compile_expression(expression: str, text: str) -> re2._Regexp:
     except re2.error as error:
         problem = error.args[0] if error.args else "cannot be read"
         words = problem.decode() if isinstance(problem, bytes) else str(problem)
-    raise PatternError(f"{text!r} is not a pattern: {words}")
+    raise PatternError(f"{text!r} is not {kind}: {words}")

@@ -42,7 +42,10 @@ def test_one_of_several_matches() -> None:
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("/(/", "'/(/' is not a pattern: missing ): ("), ("[z-a]", "'[z-a]' is not a pattern: invalid character class")],
+    [
+        ("/(/", "'(' is not a regular expression (RE2): missing ): ("),
+        ("[z-a]", "'[z-a]' is not a pattern: invalid character class"),
+    ],
 )
 def test_what_is_no_pattern(text: str, problem: str) -> None:
     with pytest.raises(PatternError, match=re.escape(problem)):

@@ -77,18 +77,70 @@ def test_each_stage_says_what_it_took() -> None:
     selection = policy.begin(TAGS)
     assert selection.finish({}, NOW) == ["latest", "1.25.5"]
     assert selection.dropped == {
-        "digest tags": [SIGNATURE],
+        "digest_tags": [SIGNATURE],
         "exclude": ["1.26-windows"],
-        "no version": ["latest", "bookworm"],
+        "no_version": ["latest", "bookworm"],
         "variants": ["1.25.5-alpine", "1.25.5-alpine3.20"],
         "numbers": ["26"],
-        "pre-releases": ["1.26.0-rc1"],
+        "prereleases": ["1.26.0-rc1"],
         "newest": ["1.24.0", "1.25.4"],
     }
     assert selection.describe() == (
-        "11 tags; digest tags 10, exclude 9, no version 7, variants 5, numbers 4, pre-releases 3, newest 1: "
-        "2 selected, + always 1"
+        "11 tags; digest tags 10, exclude 9, no version 7, variants 5, numbers 4, no pre-releases 3, newest 1: "
+        "1 selected, + always 1"
     )
+    assert selection.explain() == (
+        f'dropped as no version: 1 (bookworm); with one number: 1 (26), see "numbers"; as digest tags: 1 ({SIGNATURE})'
+    )
+    # What is always taken is no loss.
+    assert selection.left_out()["no_version"] == ["bookworm"]
+    assert sum(map(len, selection.left_out().values())) + 2 == 11
+
+
+def test_the_line_of_the_newest_says_of_how_many_variants() -> None:
+    policy = TagPolicy(versions=VERSIONS, newest=NewestVersions(1), prereleases=True)
+    selection = policy.begin(["1.25.4", "1.25.5", "1.25.5-alpine3.20", "1.25.4-alpine3.19", "1.26.0-rc1"])
+    selection.finish({}, NOW)
+    assert selection.describe() == "5 tags; newest 1 of 2 variants: 2 selected"
+    by_level = TagPolicy(newest=NewestVersions(None, majors=2, patches=1), variants=PLAIN).begin(OF_25.split())
+    by_level.finish({}, NOW)
+    assert by_level.describe() == "4 tags; variants 2, newest 2 majors and 1 patch: 1 selected"
+
+
+def test_some_tags_are_named_of_many() -> None:
+    selection = TagPolicy(versions=VERSIONS).begin([f"name-{n}" for n in range(1204)])
+    selection.finish({}, NOW)
+    assert selection.describe() == "1,204 tags; no version 0: 0 selected"
+    assert selection.explain() == "dropped as no version: 1,204 (name-0, name-1, name-2, …)"
+
+
+def test_dates_are_needed_only_where_they_decide() -> None:
+    newest = TagPolicy(newest=NewestTags(4, "date"))
+    assert newest.begin(TAGS).needs_dates
+    assert not newest.begin(TAGS[:4]).needs_dates
+    assert TagPolicy(max_age=timedelta(days=1)).begin(TAGS[:1]).needs_dates
+    assert not TagPolicy(max_age=timedelta(days=1), include=patterns("no")).begin(TAGS).needs_dates
+    assert not TagPolicy(newest=NewestVersions(1)).begin(TAGS).needs_dates
+
+
+def test_an_age_may_be_longer_than_there_are_dates() -> None:
+    policy = TagPolicy(include=patterns("1.25.4"), max_age=timedelta(weeks=999_999))
+    assert select(policy, dates={"1.25.4": NOW}) == ["1.25.4"]
+
+
+def test_what_may_be_taken_and_what_is_certain() -> None:
+    settled = TagPolicy(include=patterns("1.*"), exclude=patterns("1.9"), always=frozenset({"latest", "1.9"}))
+    assert [settled.may_take(tag) for tag in ("1.2", "1.9", "latest", "2.0", SIGNATURE)] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    newest = TagPolicy(newest=NewestVersions(1), always=frozenset({"latest"}))
+    assert [newest.may_take(tag) for tag in ("1.2", "latest", "other")] == [True, True, False]
+    assert [settled.takes("1.2"), settled.takes("2.0")] == [True, False]
+    assert [newest.takes("1.2"), newest.takes("latest")] == [False, True]
 
 
 def test_too_few() -> None:

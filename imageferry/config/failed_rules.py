@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ class _Failed:
     source: str
     destination: str
     platforms: tuple[str, ...]
+    # Its key ``tags``, as JSON; "" without.
+    policy: str = ""
     repository: str = ""
     tag: str | None = None
     # The repository and the tags that it writes, where they are known before tags are listed.
@@ -35,7 +38,7 @@ class _Failed:
 
 
 def rules_to_run_again(report: Report) -> dict[str, list[str]] | list[dict[str, Any]]:
-    """Return a rule for each failure of a run: a mapping, or a list where one has a platform filter.
+    """Return a rule for each failure of a run: a mapping, or a list where one has options.
 
     Whatever failed, the rules can be read again: what no file may say of named tags (two rules that write one tag, a
     tag that is none) is said with an expression, which is judged once the tags are listed.
@@ -43,16 +46,19 @@ def rules_to_run_again(report: Report) -> dict[str, list[str]] | list[dict[str, 
     failed = [*dict.fromkeys(_failed_rules(report))]
     writers = Counter(name for each in failed for name in each.writes)
     rules = [_as_expression(each) if any(writers[name] > 1 for name in each.writes) else each for each in failed]
-    if any(each.platforms for each in rules):
-        # Only the form of a list can have a filter.
-        return [
-            {"from": each.source, "to": each.destination} | ({"platforms": [*each.platforms]} if each.platforms else {})
-            for each in rules
-        ]
+    if any(each.platforms or each.policy for each in rules):
+        # Only the form of a list can have options.
+        return [_entry(each) for each in rules]
     found: dict[str, list[str]] = {}
     for each in rules:
         found.setdefault(each.source, []).append(each.destination)
     return found
+
+
+def _entry(rule: _Failed) -> dict[str, Any]:
+    platforms = {"platforms": [*rule.platforms]} if rule.platforms else {}
+    tags = {"tags": json.loads(rule.policy)} if rule.policy else {}
+    return {"from": rule.source, "to": rule.destination} | platforms | tags
 
 
 def _failed_rules(report: Report) -> Iterator[_Failed]:
@@ -62,7 +68,9 @@ def _failed_rules(report: Report) -> Iterator[_Failed]:
                 (image.source, image.destination), (image.source, image.destination)
             )
             platforms = report.retry_platforms.get((source, destination), [])
-            written = _Failed(_NUMBER.sub("", source), destination, tuple(platforms))
+            tags = report.retry_tags.get((source, destination))
+            policy = "" if tags is None else json.dumps(tags)
+            written = _Failed(_NUMBER.sub("", source), destination, tuple(platforms), policy)
             yield _read(written) or _read_apart(written)
 
 

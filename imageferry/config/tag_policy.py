@@ -11,7 +11,7 @@ from imageferry.config.document import Document, KeyPath, Number, type_name
 from imageferry.config.schema import Schema, validate, wrong_type
 from imageferry.errors import ImageferryError
 from imageferry.newest import NewestTags, NewestVersions
-from imageferry.patterns import Patterns
+from imageferry.patterns import PatternError, Patterns
 from imageferry.reference import check_tag
 from imageferry.tag_policy import TagPolicy
 from imageferry.version_range import VersionRange
@@ -21,6 +21,9 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _NUMBERS = re.compile(r"([1-4])(?:-([1-4]))?")
 _LEVELS = ("majors", "minors", "patches")
+# What is neither of a tag nor of a glob.
+_NOT_OF_A_GLOB = re.compile(r"[^A-Za-z0-9_.*?\[\]!{},-]")
+_GLOB = re.compile(r"[*?\[\]{}/]")
 
 T = TypeVar("T")
 
@@ -73,9 +76,21 @@ def read_tag_policy(document: Document, path: KeyPath) -> TagPolicy:
         always=reader.read("always", _read_tags) or frozenset(),
         at_least=reader.read("at_least", _read_count) or 0,
     )
-    if policy.exclude is not None and policy.exclude.match_everything():
-        document.report((*path, "exclude"), "leaves nothing: it excludes every tag")
+    _refuse_nothing(document, path, policy)
     return policy
+
+
+def _refuse_nothing(document: Document, path: KeyPath, policy: TagPolicy) -> None:
+    """Report what can be seen to select nothing."""
+    if policy.exclude is None:
+        return
+    exclude = policy.exclude
+    if exclude.match_everything():
+        document.report((*path, "exclude"), "leaves nothing: it excludes every tag")
+    elif policy.include is not None and policy.include.patterns:
+        names = [pattern.text for pattern in policy.include.patterns]
+        if all(_GLOB.search(name) is None and exclude.matches(name) for name in names):
+            document.report((*path, "exclude"), "leaves nothing: it excludes all that is included")
 
 
 class _PolicyReader:
@@ -110,12 +125,30 @@ def _read_patterns(document: Document, path: KeyPath) -> Patterns | None:
     texts = []
     for inner, text in _read_list(document, path):
         try:
+            _check_pattern(text, path)
             Patterns.parse([text])
         except ImageferryError as error:
             document.report(inner, str(error))
         else:
             texts.append(text)
     return Patterns.parse(texts)
+
+
+def _check_pattern(text: str, path: KeyPath) -> None:
+    """Raise ``PatternError`` for what can match no tag, or no variant of one, as it is written."""
+    if not text and path[-1] != "variants":
+        raise PatternError("is empty: expected a tag, a glob such as v1.*, or /expression/")
+    if text.startswith("/"):
+        if len(text) < 2 or not text.endswith("/"):
+            raise PatternError("the regular expression does not end: expected /regex/")
+        if text == "//":
+            raise PatternError("the regular expression is empty: expected /regex/")
+        if not text.isprintable():
+            raise PatternError(
+                r"the regular expression has a control character: in double quotes \b is one; use single quotes"
+            )
+    elif odd := _NOT_OF_A_GLOB.search(text):
+        raise PatternError(f"no tag has {odd[0]!r}: a regular expression stands between slashes, as /^v1/")
 
 
 def _read_tags(document: Document, path: KeyPath) -> frozenset[str]:

@@ -81,7 +81,7 @@ SHAPE = {
     "a source twice": Broken("images:\n  b: x.example/b\n  b: y.example/b\n", [(3, "it stands on line 2 too")]),
     "images: nothing": Broken("images:\n", [(1, "is nothing: expected a mapping of sources")]),
     "images: a text": Broken("images: b\n", [(1, "is text: expected a mapping of sources")]),
-    "an entry that is a text": Broken("images:\n  - b\n", [(2, "expected a mapping of from, to and platforms")]),
+    "an entry that is a text": Broken("images:\n  - b\n", [(2, "expected a mapping of from, to, platforms and tags")]),
     "an entry with no destination": Broken("images:\n  - from: b\n", [(2, "'to' is missing")]),
     "an unknown option": Broken(
         "images:\n  - from: b\n    to: x.example/b\n    platform: [linux]\n",
