@@ -24,9 +24,11 @@ class RuleDefaults:
 def read_rule_defaults(document: Document, path: KeyPath) -> RuleDefaults:
     """Return the options of the mapping at ``path``; report the errors in it."""
     entry = validate(document, path, RuleDefaultsSchema)
+    value = document.at(path)
+    # An error in one option hides none in another.
+    tags = read_tag_policy(document, (*path, "tags")) if isinstance(value, dict) and "tags" in value else None
     if entry is None:
-        return RuleDefaults()
-    tags = read_tag_policy(document, (*path, "tags")) if "tags" in document.at(path) else None
+        return RuleDefaults(tags)
     return RuleDefaults(tags, read_platforms(document, (*path, "platforms"), entry.platforms))
 
 

@@ -61,14 +61,13 @@ def read_tag_policy(document: Document, path: KeyPath) -> TagPolicy:
     if not isinstance(value, dict):
         document.report(path, f"is {type_name(value)}: expected a list of tags and patterns, or a mapping")
         return TagPolicy()
-    if validate(document, path, TagsSchema) is None:
-        return TagPolicy()
+    known = validate(document, path, TagsSchema)
     reader = _PolicyReader(document, path, value)
     policy = TagPolicy(
         include=reader.read("include", _read_patterns),
         exclude=reader.read("exclude", _read_patterns),
         versions=reader.read("versions", _read_range),
-        prereleases=value.get("prereleases"),
+        prereleases=known.prereleases if known is not None and "prereleases" in value else None,
         variants=reader.read("variants", _read_patterns),
         numbers=reader.read("numbers", _read_numbers),
         newest=_read_newest(document, (*path, "newest")) if "newest" in value else None,

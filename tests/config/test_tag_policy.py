@@ -159,3 +159,14 @@ def test_a_policy_is_read_back_as_it_is_written(
     assert read_value(written) == policy
     assert isinstance(written, list) == (isinstance(value, list) or list(value) == ["include"])
     assert isinstance(written, list) or set(written) == set(value)
+
+
+def test_an_error_hides_no_other() -> None:
+    _, problems = read("{includ: [a], prereleases: 1, newest: 0, numbers: 9, always: [a b]}")
+    assert sorted(each.split(": ")[1] for each in problems) == [
+        "tags.always[0]",
+        "tags.includ",
+        "tags.newest",
+        "tags.numbers",
+        "tags.prereleases",
+    ]
