@@ -15,6 +15,7 @@ from imageferry.reference import Reference
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes, Selection
 from imageferry.selection import PlatformFilter
 from imageferry.tag_policy import TagSelection
+from imageferry.text import escape_control
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +70,14 @@ class Results:
         if recorded.is_choice:
             self._choices += 1
             level = logging.INFO if self._choices <= SELECTIONS_LOGGED else logging.DEBUG
-            logger.log(level, "%s", "; ".join(lines))
+            # The flow logs it to Prefect.
+            logger.log(level, "%s", escape_control("; ".join(lines)), extra={"send_to_api": False})
             if self._choices == SELECTIONS_LOGGED:
-                logger.info("what further rules choose is logged as debug, and in the report")
+                words = "what further rules choose is logged as debug, and in the report"
+                logger.info(words, extra={"send_to_api": False})
         if logger.isEnabledFor(logging.DEBUG):
             for stage, tags in left_out.items():
-                logger.debug("%s: dropped by %s: %s", repository, stage, ", ".join(tags))
+                logger.debug("%s: dropped by %s: %s", repository, stage, ", ".join(tags), extra={"send_to_api": False})
         self._outcomes.selections.append(recorded)
 
     def give_up(self, job: CopyJob, error: BaseException) -> None:

@@ -228,6 +228,11 @@ class Outcomes:
         return time.monotonic() - self._start
 
     @property
+    def choices(self) -> list[Selection]:
+        """The selections that a person is to see."""
+        return [each for each in self.selections if each.is_choice]
+
+    @property
     def failures(self) -> list[ImageOutcome]:
         """The images that failed."""
         return [image for image in self.images if image.outcome is Outcome.FAILED]

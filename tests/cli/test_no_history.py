@@ -242,17 +242,8 @@ def test_a_dry_run_says_which_tags_rules_choose(
         {"from": name, "to": f"{to}-2", "tags": {"at_least": 9}},
     ]
     without_prefect.config({"auth": insecure(fake_source.host, fake_destination.host), "images": entries})
-    words = [
-        "--log",
-        "run.log",
-        "--log-level",
-        "debug",
-        "--report",
-        "report.json",
-        "--output-failed-images",
-        "failed.yaml",
-    ]
-    finished = without_prefect.run("--no-history", "--dry-run", *words)
+    words = ["--log", "run.log", "--log-level", "debug", "--report", "report.json"]
+    finished = without_prefect.run("--no-history", "--dry-run", *words, "--output-failed-images", "failed.yaml")
     assert finished.status == 1
     line = f"{name}: 4 tags; no version 3, no pre-releases 2, newest 1: 1 selected"
     assert f"{line}\n  dropped as no version: 1 (bookworm)\n" in finished.out
