@@ -17,6 +17,7 @@ from imageferry.existing_tags import ExistingTags
 from imageferry.reference import DOCKER_HUB, Reference
 from imageferry.registry_key import lookup_keys
 from imageferry.selection import PlatformFilter, TagPattern
+from imageferry.tag_policy import TagPolicy
 from imageferry.text import shorten_repr
 
 # Rules that are named where a text is in none.
@@ -79,15 +80,16 @@ BUILT_IN_LIMITS = {DOCKER_HUB: Limits(requests_per_second=40.0)}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a rule copies: one repository, and of it some tags and digests, the tags of a pattern, or all tags.
+    """What a rule copies: one repository, and of it some tags and digests, those of a pattern or policy, or all tags.
 
     ``items`` are references of that repository, each with a tag, a digest or both (``repo:v1@sha256:…``: the
-    digest is copied, and the tag is its name). Without ``items`` and ``pattern``: every tag.
+    digest is copied, and the tag is its name). Without ``items``, ``pattern`` and ``policy``: every tag.
     """
 
     repository: Reference
     items: tuple[Reference, ...] = ()
     pattern: TagPattern | None = None
+    policy: TagPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Destination:
     """Where a rule copies to: one repository, and the tags there.
 
     ``targets`` is empty (the source's tags and digests are kept) or has one tag or digest for each of the
-    source's items, in their order; of a source with a pattern, one tag for the one that it matches.
+    source's items, in their order; of a source with a pattern or a policy, one tag for the one that it selects.
     """
 
     repository: Reference
@@ -112,8 +114,14 @@ class Rule:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     # The destinations as they were written, for the file of rules to run again.
     written: tuple[str, ...] = ()
+    # The filter of a rule that has none of its own, where the whole run has none either.
+    default_platforms: PlatformFilter = field(default_factory=PlatformFilter)
     # What becomes of tags that its destinations have already.
     existing: ExistingTags = field(default_factory=ExistingTags)
+
+    def platforms_in(self, run: PlatformFilter) -> PlatformFilter:
+        """Return the filter that counts: the rule's own, else that of the ``run``, else the default of its file."""
+        return self.platforms or run or self.default_platforms
 
     @property
     def registries(self) -> frozenset[str]:
@@ -211,9 +219,13 @@ def _select_images(rule: Rule, images: Sequence[str]) -> Rule:
 
 
 def _select_tags(source: Source, tags: tuple[str, ...]) -> tuple[Reference, ...]:
-    """Return the references of tags of a source that names none: all must match its pattern, if it has one."""
+    """Return the references of tags of a source that names none: its pattern or policy must be able to select each.
+
+    What a policy selects was decided where the tags were listed: another list may have other tags that are newest.
+    """
     selected = set(source.pattern.select(tags)) if source.pattern else set(tags)
-    if other := [tag for tag in tags if tag not in selected]:
+    may_take = source.policy.may_take if source.policy else selected.__contains__
+    if other := [tag for tag in tags if tag not in selected or not may_take(tag)]:
         raise RuleNotFound(f"the tag {other[0]} is none that the rule selects")
     return tuple(source.repository.at(tag) for tag in tags)
 

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from imageferry.model import Destination, Rule, Source
 from imageferry.selection import TagPattern
+from imageferry.tag_policy import TagPolicy
 
 # Circles of a file that are reported; further ones are found once these are mended.
 CIRCLES_REPORTED = 20
@@ -26,23 +27,24 @@ class Overlap(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TagSet:
-    """Tags and digests of one repository: some by name, those that a pattern matches, or (``everything``) all tags."""
+    """Tags and digests of one repository: some by name, those of a pattern or policy, or (``everything``) all tags."""
 
     tags: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
     pattern: TagPattern | None = None
+    policy: TagPolicy | None = None
     everything: bool = False
 
     @property
     def is_named(self) -> bool:
         """Whether all that is in it is named."""
-        return self.pattern is None and not self.everything
+        return self.pattern is None and self.policy is None and not self.everything
 
 
 def tags_read(source: Source) -> TagSet:
     """Return what a rule reads from its source's repository."""
     if not source.items:
-        return TagSet(pattern=source.pattern, everything=source.pattern is None)
+        return _listed_tags(source)
     return TagSet(
         frozenset(item.tag for item in source.items if item.tag and not item.digest),
         frozenset(item.digest for item in source.items if item.digest),
@@ -53,11 +55,16 @@ def tags_written(source: Source, destination: Destination) -> TagSet:
     """Return what a rule writes into a destination's repository."""
     targets = destination.targets or tuple(item.tag or item.target for item in source.items)
     if not targets:
-        return TagSet(pattern=source.pattern, everything=source.pattern is None)
+        return _listed_tags(source)
     return TagSet(
         frozenset(target for target in targets if ":" not in target),
         frozenset(target for target in targets if ":" in target),
     )
+
+
+def _listed_tags(source: Source) -> TagSet:
+    everything = source.pattern is None and source.policy is None
+    return TagSet(pattern=source.pattern, policy=source.policy, everything=everything)
 
 
 def overlap(written: TagSet, read: TagSet) -> Overlap:
@@ -73,12 +80,26 @@ def _share_tags(one: TagSet, other: TagSet) -> Overlap:
         return Overlap.NONE
     if one.everything or other.everything or not one.tags.isdisjoint(other.tags):
         return Overlap.CERTAIN
+    if one.policy or other.policy:
+        return _share_with_policy(one, other) if one.policy else _share_with_policy(other, one)
     if one.pattern and other.pattern:
         return Overlap.CERTAIN if one.pattern == other.pattern else Overlap.POSSIBLE
     pattern = one.pattern or other.pattern
     if pattern is not None and pattern.select(one.tags | other.tags):
         return Overlap.CERTAIN
     return Overlap.NONE
+
+
+def _share_with_policy(one: TagSet, other: TagSet) -> Overlap:
+    """Return what the tags of a policy have in common with others: which it selects, the list of them decides."""
+    policy = one.policy
+    if policy is None or other.policy == policy:
+        return Overlap.CERTAIN
+    if not other.is_named:
+        return Overlap.POSSIBLE
+    if any(policy.takes(tag) for tag in other.tags):
+        return Overlap.CERTAIN
+    return Overlap.POSSIBLE if any(policy.may_take(tag) for tag in other.tags) else Overlap.NONE
 
 
 def _has_tags(tags: TagSet) -> bool:

@@ -39,6 +39,7 @@ class RunContext:
     artifacts_of: str = ""
     failures_logged: int = 0
     notes_logged: int = 0
+    choices_logged: int = 0
     # The id of the task run in which an image failed, by source and destination.
     failed_in: dict[tuple[str, str], str] = field(default_factory=dict)
     # The flow run of a rule, and how many seconds the rule took.

@@ -3,7 +3,7 @@
 import pytest
 
 from imageferry import rule_order
-from imageferry.config import load_text
+from imageferry.config import ConfigurationError, load_text
 from imageferry.rule_order import Overlap, TagSet, upstream_rules
 
 X = "sha256:" + "a" * 64
@@ -105,3 +105,45 @@ def test_many_rules_by_way_of_one_repository_are_not_compared_each_with_each(mon
     assert len(follows(*rules)) == 100
     # Once for the circles, and once for the order.
     assert len(compared) == 200
+
+
+def with_tags(*rules: tuple[str, str, str]) -> dict[str, list[str]]:
+    """Return by each rule's source those that it follows, of rules with the key ``tags``; "" is none."""
+    text = "images:\n"
+    for source, to, tags in rules:
+        text += f"- {{from: '{source}', to: '{to}'{f', tags: {tags}' if tags else ''}}}\n"
+    found = load_text(text, "c.yaml", environment={}).rules
+    return {name: list(others) for name, others in upstream_rules(found).items()}
+
+
+@pytest.mark.parametrize(
+    ("written", "tags", "read", "read_tags", "follows"),
+    [
+        ("a.example/x", "[v*]", "b.example/x:v1", "", True),
+        ("a.example/x", "[v*]", "b.example/x:w1", "", False),
+        ("a.example/x", "{newest: 3}", "b.example/x:1.2", "", True),
+        ("a.example/x", "{newest: 3}", "b.example/x:latest", "", False),
+        ("a.example/x", "{newest: 3, always: [latest]}", "b.example/x:latest", "", True),
+        ("a.example/x", "{newest: 3}", "b.example/x", "", True),
+        ("a.example/x", "", "b.example/x", "{newest: 3}", True),
+        ("a.example/x", "{newest: 3}", "b.example/x:/^v/", "", True),
+        ("a.example/x", "{newest: 3}", "b.example/x", "[v*]", True),
+        ("a.example/x:v1", "", "b.example/x", "[v*]", True),
+        ("a.example/x:w1", "", "b.example/x", "[v*]", False),
+    ],
+)
+def test_a_policy_is_followed_by_who_may_read_what_it_chooses(
+    written: str, tags: str, read: str, read_tags: str, *, follows: bool
+) -> None:
+    one, two = (written, "b.example/x", tags), (read, "c.example/x", read_tags)
+    expected = {read: [written]} if follows else {}
+    assert with_tags(one, two) == with_tags(two, one) == expected
+
+
+def test_what_a_policy_may_choose_makes_no_circle() -> None:
+    """It depends on the tags that are there: only what is certain is an error of the file."""
+    one, two = ("a.example/x", "b.example/x", "{newest: 3}"), ("b.example/x:1.2", "a.example/x", "")
+    assert with_tags(one, two) == {two[0]: [one[0]]}
+    assert with_tags(two, one) == {one[0]: [two[0]]}
+    with pytest.raises(ConfigurationError, match="in such a circle no rule can be the first"):
+        with_tags(("a.example/x", "b.example/x", "[1.*]"), two)

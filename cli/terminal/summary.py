@@ -11,6 +11,9 @@ from imageferry.text import escape_control, format_count, format_size
 # Warnings that are listed one by one; the report file has all.
 WARNINGS_LISTED = 20
 
+# Rules whose choice of tags is described; the report file has all.
+CHOICES_LISTED = 20
+
 
 def print_summary(report: Report, console: Console) -> None:
     """Write the summary of a run."""
@@ -27,11 +30,24 @@ def print_summary(report: Report, console: Console) -> None:
         if len(warnings) > WARNINGS_LISTED:
             console.print(f"  and {len(warnings) - WARNINGS_LISTED:,} more: see the report")
         console.print()
+    print_choices(report, console)
     for note in report.notes:
         console.print(Text(f"note: {escape_control(note)}"), soft_wrap=True)
     style = "bold red" if failures else "bold green"
     console.print(Text(f"{report.status}: ", style=style) + Text(report.summary), soft_wrap=True)
     console.print(Text(_blobs(report), style="dim"), soft_wrap=True)
+
+
+def print_choices(report: Report, console: Console) -> None:
+    """Write what tag policies left out, a rule after the other."""
+    choices = report.choices
+    for choice in choices[:CHOICES_LISTED]:
+        first, *more = choice.lines
+        console.print(Text(escape_control(first)), soft_wrap=True)
+        for line in more:
+            console.print(Text(f"  {escape_control(line)}", style="dim"), soft_wrap=True)
+    if (rest := len(choices) - CHOICES_LISTED) > 0:
+        console.print(f"and {format_count(rest, 'more rule chooses', 'more rules choose')} tags: see the report")
 
 
 def _line(image: ImageOutcome, words: str | None) -> Text:

@@ -1,4 +1,4 @@
-"""The default registry and namespace, for rules whose destination is ``""``."""
+"""The default registry and namespace, for rules whose destination is ``""``, and the options of all rules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from imageferry.config.diagnostics import Diagnostic
 from imageferry.config.document import Document
 from imageferry.config.environment import UNKNOWN_ENVIRONMENT, read_variable
+from imageferry.config.rule_defaults import RuleDefaults, read_rule_defaults
 from imageferry.config.schema import DefaultsSchema, validate
 from imageferry.errors import InvalidReference
 from imageferry.reference import check_registry, check_repository
@@ -16,11 +17,15 @@ from imageferry.registry_key import has_host_form
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The destination of rules that have ``""``. ``unusable``: unknown, or wrong in a way that is already reported."""
+    """The destination of rules that have ``""``. ``unusable``: unknown, or wrong in a way that is already reported.
+
+    ``rules`` are the options of rules that do not say them.
+    """
 
     registry: str | None = None
     namespace: str | None = None
     unusable: bool = False
+    rules: RuleDefaults = field(default_factory=RuleDefaults)
 
 
 def read_defaults(
@@ -31,18 +36,23 @@ def read_defaults(
 ) -> tuple[Defaults, list[Diagnostic]]:
     """Return both, each from its flag, else the environment, else the file's ``defaults``; an empty text is no value.
 
+    Options of rules are those of the file.
+
     Errors in the file are reported to ``document``, those of a flag or a variable are returned.
     """
     entry: DefaultsSchema | None = DefaultsSchema()
     if isinstance(document.value, dict) and document.value.get("defaults") is not None:
         entry = validate(document, ("defaults",), DefaultsSchema)
+    rules = RuleDefaults()
+    if isinstance(document.value, dict) and _has_rules(document.value.get("defaults")):
+        rules = read_rule_defaults(document, ("defaults", "rules"))
     written = entry or DefaultsSchema()
     resolver = _Resolver(document, environment, [], failed=entry is None)
     host = resolver.resolve("registry", registry, written.registry, _check_registry)
     path = resolver.resolve("namespace", namespace, written.namespace, _check_namespace)
     # Where the configuration is used they may come from the environment.
     unknown = host is None and environment is UNKNOWN_ENVIRONMENT
-    return Defaults(host, path, resolver.failed or unknown), resolver.diagnostics
+    return Defaults(host, path, resolver.failed or unknown, rules), resolver.diagnostics
 
 
 @dataclass(slots=True)
@@ -75,6 +85,10 @@ class _Resolver:
         else:
             self.document.report(("defaults", key), problem)
         return None
+
+
+def _has_rules(defaults: object) -> bool:
+    return isinstance(defaults, dict) and "rules" in defaults
 
 
 def _check_registry(text: str) -> str:

@@ -91,13 +91,15 @@ def _match_targets(items: list[Item], source: Source) -> tuple[str, ...]:
 
 def _target_of_match(items: list[Item], source: Source) -> tuple[str, ...]:
     """Return the one name that what an expression matches may get: that it is one tag is seen once they are listed."""
-    if source.pattern is None:
+    if source.pattern is None and source.policy is None:
         raise RuleError("all tags would end under one name: leave the destination's tag out")
     if len(items) > 1:
-        raise RuleError("an expression's tags cannot be paired: leave the destination's tags out, or give one")
+        what = "an expression's tags" if source.pattern else "tags that a policy chooses"
+        raise RuleError(f"{what} cannot be paired: leave the destination's tags out, or give one")
     (item,) = items
     if item.tag is None or item.digest:
-        raise RuleError("what an expression matches is no digest: expected a tag, or none")
+        what = "an expression matches" if source.pattern else "a policy chooses"
+        raise RuleError(f"what {what} is no digest: expected a tag, or none")
     return (item.tag,)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ class _Failed:
     platforms: tuple[str, ...]
     # Its other keys, as they are written.
     options: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
+    # Its key ``tags``, as JSON; "" without.
+    policy: str = ""
     repository: str = ""
     tag: str | None = None
     # The repository and the tags that it writes, where they are known before tags are listed.
@@ -45,7 +48,7 @@ def rules_to_run_again(report: Report) -> dict[str, list[str]] | list[dict[str, 
     failed = [*dict.fromkeys(_failed_rules(report))]
     writers = Counter(name for each in failed for name in each.writes)
     rules = [_as_expression(each) if any(writers[name] > 1 for name in each.writes) else each for each in failed]
-    if any(each.platforms or each.options for each in rules):
+    if any(each.platforms or each.options or each.policy for each in rules):
         # Only the form of a list can have options.
         return [_as_entry(each) for each in rules]
     found: dict[str, list[str]] = {}
@@ -58,6 +61,8 @@ def _as_entry(rule: _Failed) -> dict[str, Any]:
     entry: dict[str, Any] = {"from": rule.source, "to": rule.destination}
     if rule.platforms:
         entry["platforms"] = [*rule.platforms]
+    if rule.policy:
+        entry["tags"] = json.loads(rule.policy)
     return entry | {key: [*value] if isinstance(value, tuple) else value for key, value in rule.options}
 
 
@@ -69,7 +74,14 @@ def _failed_rules(report: Report) -> Iterator[_Failed]:
             )
             platforms = report.retry_platforms.get((source, destination), [])
             options = report.retry_options.get((source, destination), {})
-            written = _Failed(_NUMBER.sub("", source), destination, tuple(platforms), tuple(options.items()))
+            tags = report.retry_tags.get((source, destination))
+            written = _Failed(
+                _NUMBER.sub("", source),
+                destination,
+                tuple(platforms),
+                tuple(options.items()),
+                "" if tags is None else json.dumps(tags),
+            )
             yield _read(written) or _read_apart(written)
 
 

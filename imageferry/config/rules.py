@@ -1,23 +1,27 @@
-"""The rules under ``images``: a mapping of sources to destinations, or a list of ``{from, to, platforms}``."""
+"""The rules under ``images``: a mapping of sources to destinations, or a list of ``{from, to, …}`` with options."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from imageferry.config.defaults import Defaults
 from imageferry.config.destination import parse_destination
 from imageferry.config.document import Document, KeyPath, type_name
 from imageferry.config.existing import read_existing
+from imageferry.config.rule_defaults import read_platforms
 from imageferry.config.schema import EntrySchema, validate, wrong_type
 from imageferry.config.source import parse_source
+from imageferry.config.tag_policy import read_tag_policy
 from imageferry.errors import ImageferryError
 from imageferry.existing_tags import ExistingTags
 from imageferry.model import Destination, Rule, Source
 from imageferry.reference import Reference
 from imageferry.rule_order import find_circles
-from imageferry.selection import Platform, PlatformFilter
+from imageferry.selection import PlatformFilter
+from imageferry.tag_policy import TagPolicy
 
 _FORMS = "a mapping of sources to destinations, or a list of {from, to, platforms}"
 
@@ -66,9 +70,10 @@ class _Reader:
             inner = (*path, "from")
             self._document.report(inner, wrong_type(entry.source, "text", inner))
             return
-        platforms = self._read_platforms((*path, "platforms"), entry.platforms)
-        existing = read_existing(self._document, path)
-        self.add(entry.source, (*path, "from"), (*path, "to"), platforms, existing=existing)
+        platforms = read_platforms(self._document, (*path, "platforms"), entry.platforms)
+        tags = read_tag_policy(self._document, (*path, "tags")) if "tags" in self._document.at(path) else None
+        existing = read_existing(self._document, path, self._defaults.rules.existing)
+        self.add(entry.source, (*path, "from"), (*path, "to"), platforms, tags, existing=existing)
 
     def add(
         self,
@@ -76,15 +81,17 @@ class _Reader:
         at: KeyPath,
         to: KeyPath,
         platforms: PlatformFilter = PlatformFilter(),  # noqa: B008 - it is frozen
+        tags: TagPolicy | None = None,
         *,
-        existing: ExistingTags = ExistingTags(),  # noqa: B008 - it is frozen
+        existing: ExistingTags | None = None,
     ) -> None:
         """Add the rule of the source ``text``, which is written at ``at``, and the destinations at ``to``."""
         try:
-            source = parse_source(text)
+            source = self._with_policy(parse_source(text), tags, (*at[:-1], "tags"))
         except ImageferryError as error:
             self._document.report(at, str(error), at_key=at == to)
             return
+        default = self._defaults.rules.platforms
         found = {}
         for path, written in self._read_destinations(to):
             try:
@@ -95,12 +102,22 @@ class _Reader:
             # A destination given twice is taken once, as image-syncer does.
             if destination is not None and destination not in found:
                 found[destination] = written
-                self._refuse_collision(path, source, destination, platforms)
+                self._refuse_collision(path, source, destination, platforms or default)
         self._names[text] += 1
         # No source ends in ")", so no other rule has this name.
         name = text if self._names[text] == 1 else f"{text} ({self._names[text]})"
-        self.rules.append(Rule(name, source, tuple(found), platforms, tuple(found.values()), existing=existing))
+        existing = self._defaults.rules.existing if existing is None else existing
+        written_at = tuple(found.values())
+        self.rules.append(Rule(name, source, tuple(found), platforms, written_at, default, existing))
         self._paths.append(at)
+
+    def _with_policy(self, source: Source, tags: TagPolicy | None, path: KeyPath) -> Source:
+        """Return the source with the policy at ``path``, else the default one, where its tags are listed."""
+        if source.items or source.pattern:
+            if tags is not None:
+                self._document.report(path, "the source names its tags already", at_key=True)
+            return source
+        return replace(source, policy=tags or self._defaults.rules.tags)
 
     def refuse_circles(self) -> None:
         """Report the rules that read what they themselves write, by way of each other: none could be the first."""
@@ -136,21 +153,6 @@ class _Reader:
             if not isinstance(each, str):
                 self._document.report(inner, _not_a_destination(each, inner))
         return [(inner, each) for inner, each in pairs if isinstance(each, str)]
-
-    def _read_platforms(self, path: KeyPath, texts: list[str] | None) -> PlatformFilter:
-        if texts is None:
-            if path[-1] in self._document.at(path[:-1]):
-                self._document.report(path, "is nothing: expected a list such as [linux/amd64], or no key for all")
-            return PlatformFilter()
-        if not texts:
-            self._document.report(path, "is empty: expected os/architecture, or leave the key out for all platforms")
-        found = []
-        for index, text in enumerate(texts):
-            try:
-                found.append(Platform.parse(text))
-            except ImageferryError as error:
-                self._document.report((*path, index), str(error))
-        return PlatformFilter(tuple(found))
 
     def _refuse_collision(
         self,

@@ -29,10 +29,22 @@ class FileSchema(Schema):
 
 
 class DefaultsSchema(Schema):
-    """The destination of a rule whose destination is ``""``."""
+    """The destination of a rule whose destination is ``""``, and the options of all rules."""
 
     registry: str | None = None
     namespace: str | None = None
+    # Checked by itself: see ``RuleDefaultsSchema``.
+    rules: Any = None
+
+
+class RuleDefaultsSchema(Schema):
+    """The options of rules that do not say them themselves."""
+
+    platforms: list[str] | None = None
+    existing: Any = None
+    immutable: list[str] | None = None
+    # One of several forms, checked by hand.
+    tags: Any = None
 
 
 class AccessSchema(Schema):
@@ -67,6 +79,8 @@ class EntrySchema(Schema):
     platforms: list[str] | None = None
     existing: Any = None
     immutable: list[str] | None = None
+    # One of several forms, checked by hand.
+    tags: Any = None
 
 
 # Values that must not be shown, not even when they have the wrong type.

@@ -108,7 +108,7 @@ class Collisions:
         )
 
     def _platforms_of(self, rule: Rule) -> PlatformFilter:
-        return rule.platforms or self._platforms
+        return rule.platforms_in(self._platforms)
 
     def _is_first(self, rule: Rule, claims: Sequence[_Claim]) -> bool:
         """Return whether a rule is the first of those in this run that would write one image to one tag."""

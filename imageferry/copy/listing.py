@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from imageferry.copy.dates import Dates
 from imageferry.copy.errors import TooManyMatches
 from imageferry.copy.forecast import Forecasts
 from imageferry.copy.registries import Registries
@@ -14,14 +16,19 @@ from imageferry.errors import InvalidReference
 from imageferry.model import Destination, Rule
 from imageferry.reference import Reference, check_tag
 from imageferry.registry.errors import NotFound
+from imageferry.tag_policy import TagPolicy, TagSelection, TooFewTags
 from imageferry.text import escape_control
 
 
 class Selected(NamedTuple):
-    """The images that a rule selects; ``odd`` says of each entry of the list that is no tag what is wrong with it."""
+    """The images that a rule selects; ``odd`` says of each entry of the list that is no tag what is wrong with it.
+
+    ``selection`` is how its policy came to them, if it has one.
+    """
 
     images: list[Reference]
     odd: list[str]
+    selection: TagSelection | None = None
 
 
 class Listing:
@@ -34,11 +41,21 @@ class Listing:
         self._upstream = upstream
         self._forecasts = forecasts
         self._slots = slots
+        self._dates = Dates(registries)
+        # One for the whole run: what is selected must not change while it goes on.
+        self._now = datetime.now(UTC)
         self._expected: dict[str, asyncio.Task[dict[Reference, Reference]]] = {}
 
     async def images(self, rule: Rule) -> Selected:
         """Return what a rule selects now. Raises ``ImageferryError``."""
-        return await self._select(rule, self._forecasts.tags(rule.source.repository))
+        repository = rule.source.repository
+        arriving = {tag: self._forecasts.find(repository.at(tag)) for tag in self._forecasts.tags(repository)}
+        origins = {tag: forecast.origin for tag, forecast in arriving.items() if forecast is not None}
+        return await self._select(rule, origins)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget the dates of the tags of these repositories: see ``Registries.forget``."""
+        self._dates.forget(names)
 
     async def expected(self, rule: Rule) -> dict[Reference, Reference]:
         """Return what a rule is expected to write, and from which image, once the rules that it follows are copied.
@@ -50,16 +67,16 @@ class Listing:
         return await asyncio.shield(self._expected[rule.name])
 
     async def _expect(self, rule: Rule) -> dict[Reference, Reference]:
-        arriving: list[str] = []
+        arriving: dict[str, Reference] = {}
         if not rule.source.items:
             for other in self._upstream.of(rule):
-                arriving += [
-                    written.tag
-                    for written in await self.expected(other)
+                arriving |= {
+                    written.tag: origin
+                    for written, origin in (await self.expected(other)).items()
                     if written.tag and written.name == rule.source.repository.name
-                ]
+                }
         try:
-            images, _ = await self._select(rule, arriving)
+            images = (await self._select(rule, arriving)).images
         except Exception:
             # Whatever it is, it is reported as the failure of this rule when it is planned.
             return {}
@@ -69,25 +86,46 @@ class Listing:
             for destination in rule.destinations
         }
 
-    async def _select(self, rule: Rule, arriving: Iterable[str]) -> Selected:
-        """Return what a rule selects where its repository has the tags ``arriving`` besides what it holds."""
+    async def _select(self, rule: Rule, arriving: Mapping[str, Reference]) -> Selected:
+        """Return what a rule selects where its repository has the tags ``arriving`` besides what it holds.
+
+        These have the images of which each is to be a copy.
+        """
         source = rule.source
         if source.items:
             return Selected(list(source.items), [])
-        added = dict.fromkeys(arriving)
         try:
             async with self._slots:
                 listed = await self._registries.tags(source.repository)
         except NotFound:
-            if not added:
+            if not arriving:
                 raise
             listed = []
-        tags, odd = _split_valid(dict.fromkeys([*listed, *added]) if added else listed, rule)
+        tags, odd = _split_valid(dict.fromkeys([*listed, *arriving]) if arriving else listed, rule)
+        selection = None
+        if source.policy is not None:
+            selection = await self._choose(source.policy, tags, source.repository, arriving)
+            tags = selection.selected
         images = [source.repository.at(tag) for tag in tags]
         named = next((each for each in rule.destinations if each.targets), None)
         if named is not None and len(images) > 1:
             raise TooManyMatches(rule.name, [str(image.tag) for image in images], named)
-        return Selected(images, odd)
+        return Selected(images, odd, selection)
+
+    async def _choose(
+        self, policy: TagPolicy, tags: list[str], repository: Reference, arriving: Mapping[str, Reference]
+    ) -> TagSelection:
+        """Return the selection of a policy; dates are asked for where they decide. Raises ``TooFewTags``."""
+        selection = policy.begin(tags)
+        dates: dict[str, datetime] = {}
+        if selection.needs_dates:
+            images = {tag: arriving.get(tag) or repository.at(tag) for tag in selection.selected}
+            dates = await self._dates.of(repository, images)
+        try:
+            selection.finish(dates, self._now)
+        except TooFewTags as error:
+            raise TooFewTags(f"{repository}: {error}") from None
+        return selection
 
 
 def reference_at(destination: Destination, source: Reference, number: int) -> Reference:
@@ -99,7 +137,9 @@ def reference_at(destination: Destination, source: Reference, number: int) -> Re
 
 def _split_valid(listed: Iterable[str], rule: Rule) -> tuple[list[str], list[str]]:
     """Return the tags of a list that the rule is for, and what is wrong with each entry that is no tag."""
-    select = rule.source.pattern.select if rule.source.pattern else list
+    source = rule.source
+    select = source.pattern.select if source.pattern else list
+    may_take = source.policy.may_take if source.policy else None
     valid: list[str] = []
     odd: list[str] = []
     for entry in listed:
@@ -107,6 +147,7 @@ def _split_valid(listed: Iterable[str], rule: Rule) -> tuple[list[str], list[str
             valid.append(check_tag(entry))
         except InvalidReference as error:
             # Escaped, as an expression cannot be searched for in what is no text.
-            if select([escape_control(entry)]):
+            escaped = escape_control(entry)
+            if select([escaped]) and (may_take is None or may_take(escaped)):
                 odd.append(str(error))
     return select(valid), odd

@@ -20,6 +20,7 @@ from imageferry.copy.rule_planning import RulePlanning
 from imageferry.copy.upstream import Upstream
 from imageferry.model import Configuration, Rule
 from imageferry.registry.errors import InvalidResponse
+from imageferry.tag_policy import TagSelection
 
 # Rules that are planned at the same time; the registries' own limits lie below.
 RULES_PLANNED_AT_ONCE = 16
@@ -159,7 +160,7 @@ class Planner:
             failures=self.failures,
         )
         try:
-            sources, odd = await self._listing.images(rule)
+            sources, odd, selection = await self._listing.images(rule)
         except Exception as error:
             # Whatever it is, the other rules go on.
             self.failed_rules.append(rule.name)
@@ -169,8 +170,10 @@ class Planner:
         for reason in odd[:ODD_ENTRIES] + _rest_of(odd):
             problem = InvalidResponse(f"copy an entry of the tags of {rule.source.repository}", reason)
             self.failures += self._record_failure(rule, problem)
+        if selection is not None:
+            self._results.add_selection(rule, selection)
         if not sources and not odd:
-            self._results.note(_describe_nothing(rule))
+            self._results.note(_describe_nothing(rule, selection))
         images = await planning.settle_writers(sources, self._collisions)
         async with self._slots:
             await planning.list_destination_tags(len(images))
@@ -181,17 +184,21 @@ class Planner:
 
     def _record_failure(self, rule: Rule, error: BaseException) -> list[tuple[str, str]]:
         """Record a rule without a plan as failed, as it is written: the whole of it is to be run again."""
-        return self._results.fail_rule(rule, rule.platforms or self._options.platforms, error)
+        return self._results.fail_rule(rule, rule.platforms_in(self._options.platforms), error)
 
     def _forget(self, rule: Rule) -> None:
         """Forget what is known of the repositories that a rule has written to, before they are read."""
-        self._registries.forget(destination.repository.name for destination in rule.destinations)
+        written = [destination.repository.name for destination in rule.destinations]
+        self._registries.forget(written)
+        self._listing.forget(written)
 
 
 def _rest_of(odd: list[str]) -> list[str]:
     return [f"so it is with {len(odd) - ODD_ENTRIES:,} more entries"] if len(odd) > ODD_ENTRIES else []
 
 
-def _describe_nothing(rule: Rule) -> str:
+def _describe_nothing(rule: Rule, selection: TagSelection | None) -> str:
+    if selection is not None and selection.listed:
+        return f"rule {rule.name} selects nothing: {selection.describe()}"
     which = "no tag matches its expression" if rule.source.pattern else f"{rule.source.repository} has no tags"
     return f"rule {rule.name} selects nothing: {which}"

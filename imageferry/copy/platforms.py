@@ -150,7 +150,7 @@ async def _read_platform(manifest: Manifest, source: Repository) -> dict[str, An
         del document, config
         if is_artifact and named.size > MANIFEST_LIMIT:
             return None
-        found = _platform_in(await _read_config(named, source))
+        found = _platform_in(await read_config(named, source))
         if is_artifact and (found is None or not found.keys() & {"os", "architecture"}):
             return None
     if found is None:
@@ -159,7 +159,8 @@ async def _read_platform(manifest: Manifest, source: Repository) -> dict[str, An
     return found
 
 
-async def _read_config(config: Descriptor, source: Repository) -> bytes:
+async def read_config(config: Descriptor, source: Repository) -> bytes:
+    """Return the bytes of a config blob, which hash to its digest. Raises ``RegistryError``."""
     content = await source.blobs.read(config.digest, MANIFEST_LIMIT)
     if digest_of(content, config.digest.partition(":")[0]) != config.digest:
         action = f"read config {config.digest} of {source.name}"

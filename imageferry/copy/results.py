@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -13,8 +13,15 @@ from imageferry.errors import ImageferryError
 from imageferry.existing_tags import ExistingTags
 from imageferry.model import Destination, Rule
 from imageferry.reference import Reference
-from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
+from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes, Selection
 from imageferry.selection import PlatformFilter
+from imageferry.tag_policy import TagSelection
+from imageferry.text import escape_control
+
+logger = logging.getLogger(__name__)
+
+# Rules whose choice of tags is logged in a line each at info; there may be ten thousand.
+SELECTIONS_LOGGED = 100
 
 
 class Results:
@@ -24,6 +31,8 @@ class Results:
         self._outcomes = outcomes
         # Called with each job whose outcome is known at every destination.
         self.on_finished: Callable[[CopyJob], None] = _ignore
+        # Selections that were logged.
+        self._choices = 0
 
     def add_planned(self, images: int) -> None:
         """Count images at their destinations that the plan has found."""
@@ -43,6 +52,34 @@ class Results:
     def note(self, text: str) -> None:
         """Record what the user should know and what is no image's outcome."""
         self._outcomes.note(text)
+
+    def add_selection(self, rule: Rule, selection: TagSelection) -> None:
+        """Record and log what the tag policy of a rule made of the tags of its source."""
+        repository = str(rule.source.repository)
+        left_out = selection.left_out()
+        explained = selection.explain()
+        lines = (f"{repository}: {selection.describe()}", *([explained] if explained else []))
+        recorded = Selection(
+            rule=rule.name,
+            repository=repository,
+            listed=len(selection.listed),
+            selected=len(selection.selected),
+            dropped={stage: len(tags) for stage, tags in left_out.items()},
+            undated=selection.undated,
+            lines=lines,
+        )
+        if recorded.is_choice:
+            self._choices += 1
+            level = logging.INFO if self._choices <= SELECTIONS_LOGGED else logging.DEBUG
+            # The flow logs it to Prefect.
+            logger.log(level, "%s", escape_control("; ".join(lines)), extra={"send_to_api": False})
+            if self._choices == SELECTIONS_LOGGED:
+                words = "what further rules choose is logged as debug, and in the report"
+                logger.info(words, extra={"send_to_api": False})
+        if logger.isEnabledFor(logging.DEBUG):
+            for stage, tags in left_out.items():
+                logger.debug("%s: dropped by %s: %s", repository, stage, ", ".join(tags), extra={"send_to_api": False})
+        self._outcomes.selections.append(recorded)
 
     def give_up(self, job: CopyJob, error: BaseException) -> None:
         """Record every destination of the job that is not finished as failed.
@@ -82,19 +119,26 @@ class Results:
             # "" is the default destination, which other flags would change.
             written = (rule.written and rule.written[number]) or str(destination.repository)
             self.fail(rule.name, written, platforms, error, rule.existing)
+            self._keep_policy(rule, written)
             failures.append((rule.name, written))
         return failures
 
     def retry_as(self, image: tuple[str, str], rule: Rule, destination: Destination) -> None:
         """Have a failed image run again as a part of its rule: a rule for it alone would not be taken."""
-        source = re.sub(r" \(\d+\)$", "", rule.name)
         written = dict(zip(rule.destinations, rule.written, strict=False)).get(destination) or str(
             destination.repository
         )
-        self._outcomes.retry_as[image] = (source, written)
-        # The filter is the rule's own, whatever holds for the whole run.
-        self._outcomes.retry_platforms[source, written] = [str(platform) for platform in rule.platforms.platforms]
-        self._outcomes.retry_options[source, written] = rule.existing.as_written()
+        self._outcomes.retry_as[image] = (rule.name, written)
+        # The filter is the rule's own or its file's, whatever holds for the whole run.
+        platforms = rule.platforms or rule.default_platforms
+        self._outcomes.retry_platforms[rule.name, written] = [str(platform) for platform in platforms.platforms]
+        self._outcomes.retry_options[rule.name, written] = rule.existing.as_written()
+        self._keep_policy(rule, written)
+
+    def _keep_policy(self, rule: Rule, written: str) -> None:
+        """Have a rule that is run again as a whole choose its tags as it does now."""
+        if rule.source.policy is not None:
+            self._outcomes.retry_tags[rule.name, written] = rule.source.policy.as_written()
 
     def merge(self, batch: Batch, images: Iterable[ImageOutcome], *, again: bool = False) -> None:
         """Record what another run reported of the batch's images; those that it did not report stay unfinished.

@@ -50,7 +50,7 @@ class RulePlanning:
         self._budget = budget
         self._forecasts = forecasts
         self._failures = failures
-        self._platforms = rule.platforms or options.platforms
+        self._platforms = rule.platforms_in(options.platforms)
         self._existing = rule.existing
         self._withheld: dict[Reference, tuple[Reference, ...]] = {}
         self.jobs: dict[Reference, CopyJob] = {}

@@ -104,7 +104,9 @@ def _selects(rule: Rule, source: str) -> bool:
     """Return whether a rule copies the image ``host/repository[:tag][@digest]``."""
     if rule.source.items:
         return any(str(item) == source for item in rule.source.items)
+    tag = source.partition("@")[0].rpartition("/")[2].partition(":")[2]
     if rule.source.pattern:
-        tag = source.partition("@")[0].rpartition("/")[2].partition(":")[2]
         return bool(list(rule.source.pattern.select([tag])))
+    if rule.source.policy:
+        return rule.source.policy.may_take(tag)
     return True

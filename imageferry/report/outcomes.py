@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer, model_serializer
 
 from imageferry.report.waits import Waits
 from imageferry.text import format_duration, format_size
@@ -52,6 +52,27 @@ class ImageOutcome:
     seconds: float = 0.0
     error: str | None = None
     warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the tag policy of a rule made of the tags of a repository; ``dropped`` are counts by stage.
+
+    ``lines`` describe it to a person: what each stage left, and examples of what may be unexpected.
+    """
+
+    rule: str
+    repository: str
+    listed: int
+    selected: int
+    dropped: dict[str, int]
+    undated: int = 0
+    lines: tuple[str, ...] = ()
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the policy has left tags out, or could not judge some."""
+        return bool(self.dropped or self.undated)
 
 
 class Totals(BaseModel):
@@ -105,10 +126,13 @@ class Report(BaseModel):
     images: list[ImageOutcome]
     # What is no image's outcome, such as a rule that selects no tag.
     notes: list[str] = Field(default_factory=list)
+    # What tag policies selected; left out of the report where no rule has one.
+    selections: list[Selection] = Field(default_factory=list)
     # For the file of rules to run again, not part of the report: see ``Outcomes.retry_platforms``.
     retry_platforms: dict[tuple[str, str], list[str]] = Field(default_factory=dict, exclude=True)
     retry_options: dict[tuple[str, str], RuleOptions] = Field(default_factory=dict, exclude=True)
     retry_as: dict[tuple[str, str], tuple[str, str]] = Field(default_factory=dict, exclude=True)
+    retry_tags: dict[tuple[str, str], Any] = Field(default_factory=dict, exclude=True)
 
     @field_serializer("images", mode="wrap")
     def _leave_out_no_warning(
@@ -121,6 +145,21 @@ class Report(BaseModel):
                 del each["warning"]
         return found
 
+    @field_serializer("selections")
+    def _leave_out_lines(self, selections: list[Selection]) -> list[dict[str, Any]]:
+        """Return the selections as figures, without what a reader can do without."""
+        return [
+            {key: value for key, value in asdict(each).items() if key != "lines" and (key != "undated" or value)}
+            for each in selections
+        ]
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_selections(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialize(self)
+        if not self.selections:
+            found.pop("selections", None)
+        return found
+
     def to_json(self) -> str:
         """Return the report as indented JSON."""
         return self.model_dump_json(indent=2, by_alias=True)
@@ -129,6 +168,11 @@ class Report(BaseModel):
     def warnings(self) -> list[ImageOutcome]:
         """The images with a warning."""
         return [image for image in self.images if image.warning]
+
+    @property
+    def choices(self) -> list[Selection]:
+        """The selections that a person is to see."""
+        return [each for each in self.selections if each.is_choice]
 
     @property
     def summary(self) -> str:
@@ -162,9 +206,13 @@ class Outcomes:
     retry_options: dict[tuple[str, str], RuleOptions] = field(default_factory=dict)
     # The rule to run again for a failed image, where that is not a rule of this image alone.
     retry_as: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    # The tag policy of rules that failed as a whole, as it is written, by the rule's name and destination.
+    retry_tags: dict[tuple[str, str], Any] = field(default_factory=dict)
     # Blobs that are being sent, by digest: bytes sent, and bytes in all.
     active_blobs: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    # What tag policies selected, in the order in which rules were listed.
+    selections: list[Selection] = field(default_factory=list)
     # Called with each outcome as it is known, and with each note.
     listeners: list[Callable[[ImageOutcome], None]] = field(default_factory=list)
     note_listeners: list[Callable[[str], None]] = field(default_factory=list)
@@ -191,6 +239,11 @@ class Outcomes:
         return time.monotonic() - self._start
 
     @property
+    def choices(self) -> list[Selection]:
+        """The selections that a person is to see."""
+        return [each for each in self.selections if each.is_choice]
+
+    @property
     def failures(self) -> list[ImageOutcome]:
         """The images that failed."""
         return [image for image in self.images if image.outcome is Outcome.FAILED]
@@ -208,4 +261,6 @@ class Outcomes:
             retry_platforms=self.retry_platforms,
             retry_options=self.retry_options,
             retry_as=self.retry_as,
+            retry_tags=self.retry_tags,
+            selections=self.selections,
         )

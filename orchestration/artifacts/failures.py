@@ -10,6 +10,9 @@ from orchestration.run_context import RunContext
 # Failures that are logged one by one.
 FAILURES_LOGGED = 50
 
+# Rules of which it is logged which tags they choose.
+CHOICES_LOGGED = 50
+
 
 def log_notes(run: RunContext) -> None:
     """Log, in the run of this context, each note of the run that has not been logged before."""
@@ -20,9 +23,21 @@ def log_notes(run: RunContext) -> None:
         logger.info("%s", escape_control(note))
 
 
+def log_choices(run: RunContext) -> None:
+    """Log, in the run of this context, what tag policies left out and has not been logged before."""
+    choices = run.engine.outcomes.choices
+    logged, run.choices_logged = run.choices_logged, len(choices)
+    logger = get_run_logger()
+    for choice in choices[logged:CHOICES_LOGGED]:
+        logger.info("%s", escape_control("; ".join(choice.lines)))
+    if (more := len(choices) - max(logged, CHOICES_LOGGED)) > 0:
+        logger.info("and %s tags: see the report", format_count(more, "more rule chooses", "more rules choose"))
+
+
 def log_end(run: RunContext) -> None:
-    """Log, in the flow run of this context, the failures and notes that have not been logged before."""
+    """Log, in the flow run of this context, the failures, choices and notes that have not been logged before."""
     log_failures(run)
+    log_choices(run)
     log_notes(run)
 
 

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 
 from imageferry import __version__
 from imageferry.report.by_rule import RuleStats
-from imageferry.report.outcomes import ImageOutcome, Report
+from imageferry.report.outcomes import ImageOutcome, Report, Selection
 from imageferry.text import escape_control, format_count, format_duration, format_size
 from orchestration.artifacts.markup import quote_markup
 
 # Failures that are listed one by one, and rules that are shown side by side; the report file has all.
 FAILURES_LISTED = 100
 RULES_SHOWN = 20
+
+# Rules whose choice of tags is described.
+CHOICES_SHOWN = 20
 
 # Characters of the longest bar.
 BAR = 32
@@ -32,6 +35,7 @@ def format_summary(report: Report, figures: Iterable[RuleStats], task_runs: Task
     worked = [each for each in figures if each.bytes or each.copied or each.failed]
     if len(worked) > 1:
         lines += ["", "## Rules that had work", "", *_rules(worked)]
+    lines += _choices(report.choices)
     return "\n".join(lines)
 
 
@@ -76,6 +80,17 @@ def _warnings(images: list[ImageOutcome]) -> list[str]:
     if len(images) > FAILURES_LISTED:
         lines += ["", f"and {len(images) - FAILURES_LISTED:,} more: see the report"]
     return [*lines, ""]
+
+
+def _choices(choices: list[Selection]) -> list[str]:
+    """Return a line a rule whose tag policy left tags out."""
+    if not choices:
+        return []
+    lines = ["", "## Tags that rules choose", ""]
+    lines += [f"- {quote_markup('; '.join(choice.lines))}" for choice in choices[:CHOICES_SHOWN]]
+    if (rest := len(choices) - CHOICES_SHOWN) > 0:
+        lines += ["", f"and {format_count(rest, 'more rule', 'more rules')}: see the report"]
+    return lines
 
 
 def _counts(report: Report) -> list[str]:

@@ -228,3 +228,30 @@ def test_a_second_signal_ends_at_once(
     finished = without_prefect.finish(process)
     assert finished.status == 130
     assert not (without_prefect.folder / "report.json").exists()
+
+
+def test_a_dry_run_says_which_tags_rules_choose(
+    without_prefect: CommandLine, fake_source: FakeRegistry, fake_destination: FakeRegistry
+) -> None:
+    fake_source.image("demo/app", "1.0", [b"one"])
+    for tag in ("1.1", "1.2-rc1", "bookworm"):
+        fake_source.tag("demo/app", tag, "1.0")
+    name, to = f"{fake_source.host}/demo/app", f"{fake_destination.host}/mirror/app"
+    entries = [
+        {"from": name, "to": to, "tags": {"newest": 1}},
+        {"from": name, "to": f"{to}-2", "tags": {"at_least": 9}},
+    ]
+    without_prefect.config({"auth": insecure(fake_source.host, fake_destination.host), "images": entries})
+    words = ["--log", "run.log", "--log-level", "debug", "--report", "report.json"]
+    finished = without_prefect.run("--no-history", "--dry-run", *words, "--output-failed-images", "failed.yaml")
+    assert finished.status == 1
+    line = f"{name}: 4 tags; no version 3, no pre-releases 2, newest 1: 1 selected"
+    assert f"{line}\n  dropped as no version: 1 (bookworm)\n" in finished.out
+    assert f"{name}: 4 tags: 4 selected: at least 9 are wanted (at_least)" in finished.out
+    log = (without_prefect.folder / "run.log").read_text()
+    assert f"INFO    {line}; dropped as no version: 1 (bookworm)\n" in log
+    assert f"DEBUG   {name}: dropped by newest: 1.0\n" in log
+    (selection,) = without_prefect.report()["selections"]
+    assert (selection["rule"], selection["listed"], selection["selected"]) == (name, 4, 1)
+    failed = (without_prefect.folder / "failed.yaml").read_text()
+    assert failed == f"- from: {name}\n  to: {to}-2\n  tags:\n    at_least: 9\n"

@@ -82,7 +82,7 @@ SHAPE = {
     "images: nothing": Broken("images:\n", [(1, "is nothing: expected a mapping of sources")]),
     "images: a text": Broken("images: b\n", [(1, "is text: expected a mapping of sources")]),
     "an entry that is a text": Broken(
-        "images:\n  - b\n", [(2, "expected a mapping of from, to, platforms, existing and immutable")]
+        "images:\n  - b\n", [(2, "expected a mapping of from, to, platforms, existing, immutable and tags")]
     ),
     "an entry with no destination": Broken("images:\n  - from: b\n", [(2, "'to' is missing")]),
     "an unknown option": Broken(
@@ -204,6 +204,58 @@ RULES = {
     ),
 }
 
+TAGS = {
+    "tags beside a tag": Broken(
+        "images:\n  - from: b:v1\n    to: x.example/b\n    tags: [v*]\n", [(4, "the source names its tags already")]
+    ),
+    "tags beside an expression": Broken(
+        'images:\n  - from: "b:/v/"\n    tags: {newest: 3}\n    to: x.example/b\n',
+        [(3, "the source names its tags already")],
+    ),
+    "tags beside a digest": Broken(
+        f"images:\n  - {{from: 'b@{A}', to: x.example/b,\n     tags: [v*]}}\n",
+        [(3, "the source names its tags already")],
+    ),
+    "tags of one's own under one name": Broken(
+        "images:\n  - {from: b, to: 'x.example/b:one,two', tags: {newest: 2}}\n",
+        [(2, "tags that a policy chooses cannot be paired")],
+    ),
+    "chosen tags as a digest": Broken(
+        f"images:\n  - {{from: b, to: 'x.example/b@{A}', tags: {{newest: 1}}}}\n",
+        [(2, "what a policy chooses is no digest")],
+    ),
+    "tags that are nothing": Broken(
+        "images:\n  - from: b\n    to: x.example/b\n    tags:\n", [(4, "is nothing: expected a list of tags")]
+    ),
+    "several tags": Broken(
+        """\
+        images:
+          - from: b
+            to: x.example/b
+            tags:
+              include: [v1, "/a(/"]
+              exclude: ["*"]
+              versions: ">=16 <"
+              newest: "3"
+              max_age: 3 months
+              keep: 5
+        """,
+        [
+            (5, "'a(' is not a regular expression (RE2): missing )"),
+            (6, "leaves nothing"),
+            (7, "'>=16 <' is not a range: ends after '<'"),
+            (8, "expected a number from 1"),
+            (9, "expected a number with h, d or w"),
+            (10, "unknown key 'keep'"),
+        ],
+    ),
+    "a policy in a circle": Broken(
+        "images:\n  - {from: a.example/x, to: b.example/x, tags: {newest: 3}}\n"
+        "  - {from: b.example/x, to: a.example/x, tags: {newest: 3}}\n",
+        [(2, "in such a circle no rule can be the first")],
+    ),
+}
+
 AUTH = {
     "auth: a text": Broken("auth: x\nimages: {b: x.example/b}\n", [(1, "is text: expected a mapping")]),
     "an entry that is a text": auth("quay.io: u", "is text: expected a mapping of username, password"),
@@ -305,7 +357,14 @@ SEVERAL = {
 
 TABLE = {
     f"{part}: {name}": each
-    for part, of in (("syntax", SYNTAX), ("shape", SHAPE), ("rules", RULES), ("auth", AUTH), ("all", SEVERAL))
+    for part, of in (
+        ("syntax", SYNTAX),
+        ("shape", SHAPE),
+        ("rules", RULES),
+        ("tags", TAGS),
+        ("auth", AUTH),
+        ("all", SEVERAL),
+    )
     for name, each in of.items()
 }
 

@@ -15,6 +15,7 @@ from imageferry.config.failed_rules import rules_to_run_again
 from imageferry.config.text.read import read_file
 from imageferry.copy.engine import Engine
 from imageferry.copy.options import Options
+from imageferry.copy.results import Results
 from imageferry.existing_tags import Existing, ExistingTags
 from imageferry.model import Configuration, Rule
 from imageferry.patterns import Patterns
@@ -221,3 +222,57 @@ def test_a_name_that_looks_like_a_number_stays_a_name(
     path = tmp_path_factory.getbasetemp() / f"names.{form}"
     write_text(path, format_document({"k": document}, form))
     assert read_file(path).value == {"k": document}
+
+
+POLICIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "include": st.just(["v1.*", "/^1e3$/", "latest"]),
+        "versions": st.sampled_from([">=16 <18 || ~3.4", "16"]),
+        "prereleases": st.booleans(),
+        "numbers": st.sampled_from(["1-1", "2-4"]),
+        "newest": st.integers(1, 9) | st.just({"majors": 2, "patches": 1}) | st.just({"tags": 10, "by": "date"}),
+        "max_age": st.sampled_from(["7d", "5h"]),
+        "always": st.just(["1.10", "latest"]),
+    },
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(POLICIES, PLATFORMS), min_size=1, max_size=4),
+    POLICIES,
+    st.booleans(),
+    st.sampled_from(["yaml", "json"]),
+)
+def test_rules_that_choose_their_tags_are_read_back_with_what_they_choose(
+    tmp_path_factory: pytest.TempPathFactory,
+    options: list[tuple[dict[str, Any], list[str]]],
+    default: dict[str, Any],
+    own: bool,
+    form: Format,
+) -> None:
+    """Of one source, to one repository each; what the file gives to every rule is in each of them."""
+    entries = [
+        {"from": "a.example/x", "to": f"b.example/{number}"}
+        | ({"tags": tags} if own else {})
+        | ({"platforms": platforms} if platforms else {})
+        for number, (tags, platforms) in enumerate(options)
+    ]
+    document = {"images": entries, "defaults": {"rules": {"tags": default, "platforms": ["windows/amd64"]}}}
+    text = format_document(document, "json")
+    rules = load_text(text, "c.json", environment=NONE).rules
+    outcomes = Outcomes()
+    for rule in rules:
+        Results(outcomes).fail_rule(rule, rule.platforms_in(PlatformFilter()), ValueError("503"))
+    again = read_back(outcomes, tmp_path_factory.getbasetemp(), form).rules
+    assert [rule.source for rule in again] == [rule.source for rule in rules]
+    assert [rule.platforms for rule in again] == [rule.platforms_in(PlatformFilter()) for rule in rules]
+    assert [rule.destinations for rule in again] == [rule.destinations for rule in rules]
+
+
+def test_images_of_a_rule_that_chooses_its_tags_are_named(tmp_path: Path) -> None:
+    """What was chosen is not chosen again: the tags that failed may not be the newest any more."""
+    outcomes = failed(("a.example/x:1.2", "b.example/x:1.2"))
+    (rule,) = read_back(outcomes, tmp_path).rules
+    assert (rule.source.policy, [item.tag for item in rule.source.items]) == (None, ["1.2"])

@@ -1,19 +1,23 @@
 """What became of images, as it is recorded."""
 
+import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from imageferry.copy.batches import Batch
 from imageferry.copy.errors import DeliveryError
 from imageferry.copy.job import CopyJob
-from imageferry.copy.results import Results
+from imageferry.copy.results import SELECTIONS_LOGGED, Results
 from imageferry.existing_tags import Existing, ExistingTags
+from imageferry.model import Rule, Source
 from imageferry.patterns import Patterns
 from imageferry.reference import Reference
 from imageferry.registry.errors import NotFound
 from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes
 from imageferry.selection import PlatformFilter
+from imageferry.tag_policy import TagPolicy, TagSelection
 from tests.copy.test_batches import jobs
 
 SOURCE, NEAR, FAR = (Reference(host, "x/app").at("v1") for host in ("a.example", "b.example", "c.example"))
@@ -75,3 +79,37 @@ def test_what_failed_keeps_what_its_rule_says_of_tags_that_are_there(outcomes: O
     assert outcomes.retry_options == {
         (str(SOURCE.at(tag)), str(NEAR.at(tag))): {"existing": "keep", "immutable": ("v*",)} for tag in "ab"
     }
+
+
+def select(*tags: str) -> TagSelection:
+    policy = TagPolicy(include=Patterns.parse(["v*"]))
+    selection = policy.begin(tags)
+    selection.finish({}, datetime.now(UTC))
+    return selection
+
+
+def test_what_a_policy_left_out_is_logged_and_recorded(outcomes: Outcomes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "imageferry")
+    rule = Rule("the rule", Source(Reference("a.example", "x/app")), ())
+    Results(outcomes).add_selection(rule, select("v1", "w1", "w2"))
+    # Nothing was left out: that is in the report alone.
+    Results(outcomes).add_selection(rule, select("v1"))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "a.example/x/app: 3 tags; include 1: 1 selected"),
+        ("DEBUG", "a.example/x/app: dropped by include: w1, w2"),
+    ]
+    assert [(each.rule, each.listed, each.selected, each.dropped) for each in outcomes.selections] == [
+        ("the rule", 3, 1, {"include": 2}),
+        ("the rule", 1, 1, {}),
+    ]
+    assert outcomes.report().choices == outcomes.selections[:1]
+
+
+def test_ten_thousand_rules_are_not_as_many_lines(outcomes: Outcomes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "imageferry")
+    results, selection = Results(outcomes), select("v1", "w1")
+    for number in range(10_000):
+        results.add_selection(Rule(f"{number}", Source(Reference("a.example", "x/app")), ()), selection)
+    assert len(caplog.records) == SELECTIONS_LOGGED + 1
+    assert caplog.records[-1].getMessage() == "what further rules choose is logged as debug, and in the report"
+    assert len(outcomes.selections) == 10_000

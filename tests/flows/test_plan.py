@@ -26,6 +26,7 @@ def test_rules_are_copied_while_others_are_planned_and_what_fails_there_is_red(
 ) -> None:
     for name in ("quick", "slow"):
         fake_source.image(name, "v1", [name.encode()])
+    fake_source.tag("quick", "old", "v1")
     fake_source.storage.repository("nothing")
     gate = Gate()
     fake_source.rules.append(Fault(Match("tags", path="/slow/"), gate.action()))
@@ -33,7 +34,8 @@ def test_rules_are_copied_while_others_are_planned_and_what_fails_there_is_red(
     images = {f"{source}/{name}": f"{destination}/{name}" for name in ("missing", "slow", "quick", "nothing")}
     # It reads what another rule writes, and stands before it.
     images = {f"{destination}/quick:v1": f"{destination}/end", **images}
-    command.config({"auth": insecure(source, destination), "images": images})
+    rules = {"tags": {"exclude": ["old"]}}
+    command.config({"auth": insecure(source, destination), "images": images, "defaults": {"rules": rules}})
     process = command.start("--report", "report.json")
     try:
         wait_until(lambda: fake_destination.tags("end"), "what the rule that waits has copied")
@@ -57,6 +59,7 @@ def test_rules_are_copied_while_others_are_planned_and_what_fails_there_is_red(
     assert len(prefect_server.subflows(identity)) == 3
     logs = prefect_server.logs(identity)
     assert logs.count(nothing) == 1
+    assert logs.count(f"{source}/quick: 2 tags; exclude 1: 1 selected") == 1
     assert not [line for line in logs if "Traceback" in line]
     assert (
         f"[{source}/missing](../../runs/task-run/{plans[0]['id']})"

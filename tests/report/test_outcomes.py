@@ -7,7 +7,7 @@ import json
 import pytest
 
 from imageferry.report.by_rule import RuleStats
-from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes, Status, Totals
+from imageferry.report.outcomes import ImageOutcome, Outcome, Outcomes, Selection, Status, Totals
 
 
 def image(outcome: Outcome, number: int = 1) -> ImageOutcome:
@@ -81,3 +81,22 @@ def test_a_warning_is_in_the_report_of_the_image_that_has_one() -> None:
     assert "warning" not in first
     assert second["warning"] == "stored as another"
     assert [image.destination for image in report.warnings] == ["b.example/a:2"]
+
+
+def test_what_policies_chose_is_in_the_report_where_there_are_any() -> None:
+    outcomes = Outcomes()
+    assert "selections" not in json.loads(outcomes.report().to_json())
+    outcomes.selections += [
+        Selection("a.example/x", "a.example/x", 1204, 13, {"exclude": 209, "newest": 982}, lines=("a line",)),
+        Selection("a.example/y", "a.example/y", 2, 2, {}, undated=1),
+    ]
+    assert json.loads(outcomes.report().to_json())["selections"] == [
+        {
+            "rule": "a.example/x",
+            "repository": "a.example/x",
+            "listed": 1204,
+            "selected": 13,
+            "dropped": {"exclude": 209, "newest": 982},
+        },
+        {"rule": "a.example/y", "repository": "a.example/y", "listed": 2, "selected": 2, "dropped": {}, "undated": 1},
+    ]

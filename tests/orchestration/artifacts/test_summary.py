@@ -4,8 +4,15 @@ from datetime import UTC, datetime
 
 from imageferry import __version__
 from imageferry.report.by_rule import RuleStats
-from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Status, Totals
-from orchestration.artifacts.summary import BAR, FAILURES_LISTED, format_bar, format_headline, format_summary
+from imageferry.report.outcomes import ImageOutcome, Outcome, Report, Selection, Status, Totals
+from orchestration.artifacts.summary import (
+    BAR,
+    CHOICES_SHOWN,
+    FAILURES_LISTED,
+    format_bar,
+    format_headline,
+    format_summary,
+)
 from tasks.publish_report import _noteworthy
 
 
@@ -111,3 +118,17 @@ def test_ten_thousand_kept_tags_are_a_number() -> None:
     assert len(found) < 1_000
     assert _noteworthy(kept) == []
     assert "kept" not in format_summary(report(up_to_date=1), [], {}, {})
+
+
+def test_what_rules_choose_is_a_line_each_and_not_of_ten_thousand() -> None:
+    made = report(up_to_date=1)
+    made.selections.append(Selection("r", "a.example/all", 3, 3, {}, lines=("a.example/all: 3 tags: 3 selected",)))
+    assert "## Tags that rules choose" not in format_summary(made, [], {}, {})
+    for number in range(10_000):
+        lines = (f"a.example/{number}: 3 tags; include 1: 1 selected", "dropped as no version: 1 (<b>)")
+        made.selections.append(Selection("r", f"a.example/{number}", 3, 1, {"include": 2}, lines=lines))
+    found = format_summary(made, [], {}, {})
+    assert found.count("selected; dropped as no version") == CHOICES_SHOWN
+    assert "1 (<b>)`\n" in found
+    assert found.endswith(f"and {10_000 - CHOICES_SHOWN:,} more rules: see the report")
+    assert len(found) < 4_000
