@@ -1,0 +1,1 @@
+"""Which repositories a registry has: the APIs of registries that list them."""
