@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
 from imageferry.errors import InvalidReference
+from imageferry.listing_api import ListingApi, why_unlistable
 from imageferry.reference import check_repository
-from imageferry.registry.errors import InvalidResponse
+from imageferry.registry.errors import InvalidResponse, RegistryError
 
 # A date of this year or before is Go's zero time, or the epoch: none.
 _NO_YEAR = 1970
@@ -18,6 +19,10 @@ _NO_YEAR = 1970
 
 class IncompleteListing(InvalidResponse):
     """What was listed is not all there is, or nothing shows that it is."""
+
+
+class NotListable(RegistryError):
+    """What is below a prefix cannot be listed there, whoever asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,12 @@ async def list_repositories(listing: RepositoryListing, prefix: str = "") -> lis
     Raises ``RegistryError``.
     """
     return [each async for each in listing.repositories(prefix)]
+
+
+def check_listable(registry: str, prefix: str, api: ListingApi | None = None) -> None:
+    """Raise ``NotListable`` where it is known before contact that what is below a prefix cannot be listed."""
+    if reason := why_unlistable(registry, prefix, api):
+        raise NotListable(f"list repositories of {registry}", reason)
 
 
 def is_below(path: str, prefix: str) -> bool:

@@ -10,7 +10,8 @@ import httpx
 from imageferry.errors import InvalidReference
 from imageferry.reference import check_digest
 from imageferry.registry.client import RegistryClient, check_status
-from imageferry.registry.errors import InvalidResponse
+from imageferry.registry.errors import InvalidResponse, error_for
+from imageferry.registry.http.internal_hosts import bare_host
 from imageferry.registry.http.location import next_link, resolve
 from imageferry.registry.listings.listing import IncompleteListing
 from imageferry.registry.redaction import redact
@@ -31,7 +32,8 @@ class Pages:
     """The requests of one listing, and how much was listed.
 
     ``action`` is what they are for, as an error says it. ``authorization`` is a header that the client does not add by
-    itself; ``scopes`` are what a registry's token must be good for. ``most`` entries of a kind (``noun``) are read.
+    itself; ``scopes`` are what a registry's token must be good for. ``noun`` is what is listed, "repositories" or
+    "tags"; ``denied`` is the advice where that is refused (401, 403).
     """
 
     def __init__(
@@ -43,11 +45,12 @@ class Pages:
         scopes: tuple[str, ...] = (),
         accept: str = "application/json",
         noun: str = "repositories",
+        denied: str = "",
     ) -> None:
         self.client, self.action = client, action
         self._headers = {"accept": accept} | ({"authorization": authorization} if authorization else {})
         self._scopes = scopes
-        self._noun = noun
+        self._noun, self._denied = noun, denied
         self._most = TAGS_LIMIT if noun == "tags" else REPOSITORIES_LIMIT
         self._asked: set[str] = set()
         self._size = self._listed = 0
@@ -55,7 +58,8 @@ class Pages:
     async def send(self, path: str, scopes: tuple[str, ...] | None = None) -> httpx.Response:
         """Return the answer to a GET, whatever its status.
 
-        Raises ``IncompleteListing`` for a page that was asked for already, or too much; ``RegistryError``.
+        Raises ``IncompleteListing`` for a page that was asked for already, for too much, and for the answer of another
+        host, which was sent no login and may show nobody less; ``RegistryError``.
         """
         if path in self._asked:
             raise self.incomplete("its pages lead in a circle")
@@ -65,6 +69,10 @@ class Pages:
         request = RegistryRequest("GET", path, self.action, self._headers, limit=PAGE_LIMIT)
         answer = await self.client.send(request, self._scopes if scopes is None else scopes)
         self._size += len(answer.content)
+        came_from = answer.request.url
+        has_login = self.client.has_credentials or "authorization" in self._headers
+        if has_login and answer.is_success and came_from.host != bare_host(self.client.host).strip("[]"):
+            raise self.incomplete(f"{came_from.netloc.decode()}, to which it leads, is not sent the login")
         return answer
 
     async def get(self, path: str, scopes: tuple[str, ...] | None = None) -> httpx.Response:
@@ -73,6 +81,9 @@ class Pages:
 
     def check(self, answer: httpx.Response) -> httpx.Response:
         """Return an answer if its status is 200, else raise what it means."""
+        if self._denied and answer.status_code in (401, 403):
+            error = error_for(answer, self.action, self.client.host)
+            raise type(error)(self.action, error.reason, advice=self._denied, status=error.status, codes=error.codes)
         return check_status(answer, self.action, self.client.host, 200)
 
     def add(self, number: int = 1) -> None:

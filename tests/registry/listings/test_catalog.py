@@ -20,6 +20,7 @@ from testkit.registries.catalogs import CatalogRegistry, CatalogWays, Link
 from testkit.registries.distribution import Distribution3, DistributionRegistry
 from testkit.registries.fault_rules import Fault, Match
 from tests.registry.listings.opening import client_of, paths
+from tests.registry.opening import access
 
 CATALOG = Match(path="/_catalog$")
 
@@ -131,6 +132,15 @@ async def test_a_next_page_at_another_host_is_an_error() -> None:
         with CatalogRegistry(ways) as registry, expected:
             await listed(registry)
         assert len(other.log) == 0
+
+
+async def test_a_catalog_elsewhere_is_one_for_nobody(registry: CatalogRegistry) -> None:
+    with CatalogRegistry(CatalogWays(numbered(1))) as other:
+        registry.rules.append(Fault(CATALOG, actions.redirect(other.url.replace("127.0.0.1", "localhost"))))
+        assert await listed(registry) == numbered(1)
+        async with client_of(registry.host, access("ferry", "secret-of-catalog")) as client:
+            with pytest.raises(IncompleteListing, match=r"localhost:\d+, to which it leads, is not sent the login"):
+                await paths(Catalog(client))
 
 
 async def test_a_token_for_the_catalog_is_asked_for() -> None:
