@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
+from imageferry.listing_api import ListingApi
 from imageferry.model import RegistryAccess
 from imageferry.registry.client import RegistryClient
 from imageferry.registry.errors import NotFound
@@ -23,7 +24,7 @@ class Harbor:
     Its date of a repository is not that of a push, so none is given.
     """
 
-    api = "harbor"
+    api: ListingApi = "harbor"
 
     def __init__(self, client: RegistryClient, access: RegistryAccess | None = None) -> None:
         self._client, self._access = client, access
