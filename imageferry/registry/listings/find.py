@@ -11,6 +11,7 @@ from imageferry.model import RegistryAccess
 from imageferry.registry.client import RegistryClient
 from imageferry.registry.http.challenge import Challenge
 from imageferry.registry.limits.registry_limits import RegistryLimits
+from imageferry.registry.listings.amazon_ecr import AmazonEcr
 from imageferry.registry.listings.artifact_registry import ArtifactRegistry
 from imageferry.registry.listings.catalog import Catalog
 from imageferry.registry.listings.docker_hub import DOCKER_HUB_API, DockerHub
@@ -89,6 +90,8 @@ async def _listing(
             return Harbor(client, access)
         case "dockerhub":
             return DockerHub(client.registry, await site(DOCKER_HUB_API), access)
+        case "ecr":
+            return AmazonEcr(client.registry)
         case "gar":
             return ArtifactRegistry(client)
         case _:
