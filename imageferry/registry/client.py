@@ -15,6 +15,7 @@ from imageferry.registry.blob_dialect import BlobDialect
 from imageferry.registry.errors import (
     CREDENTIALS,
     ERROR_BODY_LIMIT,
+    TRANSIENT_STATUSES,
     InvalidResponse,
     RegistryError,
     TlsError,
@@ -24,7 +25,7 @@ from imageferry.registry.errors import (
 )
 from imageferry.registry.http.auth import RegistryAuth
 from imageferry.registry.http.body import is_replayable, read_bounded
-from imageferry.registry.http.challenge import parse_challenges
+from imageferry.registry.http.challenge import Challenge, parse_challenges
 from imageferry.registry.http.client import open_client
 from imageferry.registry.http.extensions import BODY_LIMIT, NO_RETRY, PINNED_ORIGIN, SCOPES, WRITE
 from imageferry.registry.http.internal_hosts import HostGuard, bare_host
@@ -104,6 +105,11 @@ class RegistryClient:
         await self._client.aclose()
         self._auth.secrets.close()
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is a login for this registry, which no other host is sent."""
+        return self._auth.has_credentials
+
     async def send(self, request: RegistryRequest, scopes: tuple[str, ...] = ()) -> httpx.Response:
         """Send one request and read the whole answer, of at most ``request.limit`` bytes, whatever its status.
 
@@ -174,10 +180,22 @@ class RegistryClient:
         self._auth.learn(parse_challenges(self._ping))
         return self._auth.knows_challenge
 
-    async def _send_ping(self, url: str) -> httpx.Response:
-        extensions = {NO_RETRY: True, BODY_LIMIT: ERROR_BODY_LIMIT}
+    async def challenges(self, action: str) -> list[Challenge]:
+        """Return the challenges of /v2/, asked for once; none where it lets anyone in. Raises ``RegistryError``."""
+        origin = await self.origin(action)
+        async with self._probing:
+            if self._ping is None:
+                with self.translate_errors(action):
+                    answer = await self._send_ping(f"{origin}/v2/", no_retry=False)
+                if self._ping is None:
+                    raise error_for(answer, action, self.host)
+        return parse_challenges(self._ping or [])
+
+    async def _send_ping(self, url: str, *, no_retry: bool = True) -> httpx.Response:
+        extensions = {NO_RETRY: no_retry, BODY_LIMIT: ERROR_BODY_LIMIT}
         answer = await self._client.get(url, auth=None, follow_redirects=False, extensions=extensions)
-        self._ping = answer.headers.get_list("www-authenticate") if answer.status_code == 401 else []
+        if answer.status_code not in TRANSIENT_STATUSES:
+            self._ping = answer.headers.get_list("www-authenticate") if answer.status_code == 401 else []
         return answer
 
     async def origin(self, action: str) -> httpx.URL:

@@ -49,6 +49,7 @@ class DistributionRegistry:
 
     With `username` and `password` it wants them. With `tls` it has a certificate of an authority made for it,
     whose file is `ca_file`; with `client_certificates` it wants one of its clients too, and `client` is one.
+    `catalog_entries` is the most that a page of its catalog may be asked to have.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class DistributionRegistry:
         *,
         tls: bool = False,
         client_certificates: bool = False,
+        catalog_entries: int | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -68,6 +70,7 @@ class DistributionRegistry:
         self.ca_file: Path | None = None
         self.client: Certificate | None = None
         self._client_certificates = client_certificates
+        self._catalog_entries = catalog_entries
         self._server: Certificate | None = None
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -122,6 +125,12 @@ class DistributionRegistry:
     def count(self, *kinds: str) -> int:
         """How many requests of these kinds came in."""
         return sum(access.kind in kinds for access in self.requests())
+
+    def add_repository(self, name: str) -> None:
+        """Make a repository without a tag, in its storage: by these folders its catalog knows them."""
+        place = self.folder / "storage/docker/registry/v2/repositories" / name
+        for folder in ("_layers", "_manifests"):
+            (place / folder).mkdir(parents=True)
 
     def clear_log(self) -> None:
         """Forget what was asked so far."""
@@ -242,6 +251,8 @@ class DistributionRegistry:
             "compatibility": {"schema1": {"enabled": True}},
             "validation": {"manifests": {"urls": {"allow": ["^https?://"]}}},
         }
+        if self._catalog_entries is not None:
+            config["catalog"] = {"maxentries": self._catalog_entries}
         if self.username is not None:
             config["auth"] = {"htpasswd": {"realm": "Imageferry tests", "path": str(self._password_file())}}
         return config
