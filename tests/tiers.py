@@ -75,6 +75,7 @@ TESTS = {
     "tests/orchestration/blocks/test_block_types.py::test_a_server_that_does_not_answer_is_told": ("slow",),
     "tests/orchestration/server/test_server_lost.py": ("prefect",),
     "tests/registry/limits/test_limiter.py::test_failures_with_answers_between_them_hold_nobody": ("slow",),
+    "tests/registry/listings/test_catalog.py::test_a_real_registry_is_listed_whole": ("registry",),
     "tests/registry/test_any_answer.py": ("slow",),
     "tests/registry/test_raw_answers.py::test_any_bytes": ("slow",),
     "tests/soak/test_soak.py::test_a_seed_ends_as_it_must": ("registry", "slow"),

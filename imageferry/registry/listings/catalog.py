@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
+from imageferry.listing_api import ListingApi
 from imageferry.registry.client import RegistryClient
 from imageferry.registry.errors import RegistryError, error_for
 from imageferry.registry.listings.listing import ListedRepository, is_below
@@ -38,9 +39,9 @@ class Catalog:
     """
 
     def __init__(
-        self, client: RegistryClient, path: str = "/v2/_catalog", *, api: str = "catalog", below: str = ""
+        self, client: RegistryClient, path: str = "/v2/_catalog", *, api: ListingApi = "catalog", below: str = ""
     ) -> None:
-        self.api = api
+        self.api: ListingApi = api
         self._client, self._path, self._below = client, path, below
 
     async def repositories(self, prefix: str) -> AsyncIterator[ListedRepository]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from imageferry.listing_api import ListingApi, api_of_host
@@ -13,10 +13,15 @@ from imageferry.registry.http.challenge import Challenge
 from imageferry.registry.limits.registry_limits import RegistryLimits
 from imageferry.registry.listings.amazon_ecr import AmazonEcr
 from imageferry.registry.listings.artifact_registry import ArtifactRegistry
+from imageferry.registry.listings.artifactory import Artifactory
+from imageferry.registry.listings.azure import AzureRegistry
 from imageferry.registry.listings.catalog import Catalog
 from imageferry.registry.listings.docker_hub import DOCKER_HUB_API, DockerHub
+from imageferry.registry.listings.github import GITHUB_API, GitHub
+from imageferry.registry.listings.gitlab import GitLab, gitlab_url
 from imageferry.registry.listings.harbor import Harbor
 from imageferry.registry.listings.listing import RepositoryListing, check_listable
+from imageferry.registry.listings.quay import Quay
 from imageferry.registry.listings.site import ApiSite, open_site
 from imageferry.report.waits import Waits
 
@@ -73,26 +78,35 @@ async def _listing(
     settings: ListingSettings,
     stack: contextlib.AsyncExitStack,
 ) -> RepositoryListing:
-    async def site(url: str) -> ApiSite:
-        return await stack.enter_async_context(
-            open_site(
-                settings.api_url or url,
-                client,
-                access,
-                limits=settings.limits,
-                waits=settings.waits,
-                insecure_hosts=settings.insecure_hosts,
-            )
+    if (build := _ELSEWHERE.get(api)) is not None:
+        url = settings.api_url or (_URLS[api] if api in _URLS else await gitlab_url(client))
+        opening = open_site(
+            url,
+            client,
+            access,
+            limits=settings.limits,
+            waits=settings.waits,
+            insecure_hosts=settings.insecure_hosts,
         )
+        return build(client.registry, await stack.enter_async_context(opening), access)
+    return _OWN[api](client, access)
 
-    match api:
-        case "harbor":
-            return Harbor(client, access)
-        case "dockerhub":
-            return DockerHub(client.registry, await site(DOCKER_HUB_API), access)
-        case "ecr":
-            return AmazonEcr(client.registry)
-        case "gar":
-            return ArtifactRegistry(client)
-        case _:
-            return Catalog(client)
+
+# APIs that may be at another host than the registry's, and where those are that are at one of their vendor's.
+_ELSEWHERE: dict[str, Callable[[str, ApiSite, RegistryAccess | None], RepositoryListing]] = {
+    "dockerhub": DockerHub,
+    "ghcr": GitHub,
+    "gitlab": GitLab,
+}
+_URLS = {"dockerhub": DOCKER_HUB_API, "ghcr": GITHUB_API}
+
+# APIs at the registry's own host.
+_OWN: dict[str, Callable[[RegistryClient, RegistryAccess | None], RepositoryListing]] = {
+    "harbor": Harbor,
+    "quay": Quay,
+    "ecr": lambda client, _: AmazonEcr(client.registry),
+    "gar": lambda client, _: ArtifactRegistry(client),
+    "acr": lambda client, _: AzureRegistry(client),
+    "artifactory": lambda client, _: Artifactory(client),
+    "catalog": lambda client, _: Catalog(client),
+}

@@ -66,7 +66,7 @@ class RepositoryListing(Protocol):
     """
 
     @property
-    def api(self) -> str:
+    def api(self) -> ListingApi:
         """Which API it asks: a name of ``ListingApi``."""
 
     def repositories(self, prefix: str) -> AsyncIterator[ListedRepository]:

@@ -230,12 +230,3 @@ async def test_more_than_is_read_is_an_error(registry: CatalogRegistry, monkeypa
     monkeypatch.setattr(pages, "PAGE_LIMIT", 50)
     with pytest.raises(InvalidResponse, match="more than 50 bytes"):
         await listed(registry)
-
-
-async def test_the_catalog_of_one_repository_of_artifactory() -> None:
-    path = "/artifactory/api/docker/docker-local/v2/_catalog"
-    with CatalogRegistry(CatalogWays(["a/app", "b"]), path) as registry:
-        async with client_of(registry.host) as client:
-            listing = Catalog(client, path, api="artifactory", below="docker-local/")
-            assert await paths(listing, "docker-local") == ["docker-local/a/app", "docker-local/b"]
-            assert await paths(listing, "docker-local/a") == ["docker-local/a/app"]

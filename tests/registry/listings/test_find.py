@@ -2,6 +2,7 @@
 
 import pytest
 
+from imageferry.listing_api import LISTING_APIS, ListingApi
 from imageferry.registry.errors import RegistryError, Unavailable
 from imageferry.registry.http.challenge import Challenge, parse_challenges
 from imageferry.registry.listings.find import ListingSettings, api_of_challenges, find_listing
@@ -48,6 +49,13 @@ async def test_a_harbor_is_found_out_with_one_request() -> None:
 async def test_another_registry_has_a_catalog(auth: Basic | Bearer | None) -> None:
     with FakeRegistry(auth=auth) as registry:
         assert await found(registry.host) == "catalog"
+
+
+@pytest.mark.parametrize("api", [api for api in LISTING_APIS if api != "none"])
+async def test_every_api_that_can_be_named_is_there(api: ListingApi) -> None:
+    with HarborApi() as host:
+        settings = ListingSettings(api, host.url, insecure_hosts=frozenset({"127.0.0.1"}))
+        assert await found(host.host, settings) == api
 
 
 async def test_what_is_named_counts() -> None:
