@@ -72,7 +72,6 @@ class DockerHub:
     async def _results(self, pages: Pages, path: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the entries of all pages, each once, of which there must be as many as ``count`` says on each."""
         total: int | None = None
-        seen: set[str] = set()
         following: str | None = f"{self._site.base}{path}?page_size={PAGE}"
         while following is not None:
             answer = await pages.get(following)
@@ -80,15 +79,12 @@ class DockerHub:
             total = agree(pages, document.get("count"), total)
             for entry in pages.entries(document.get("results")):
                 name = pages.text(entry, "name")
-                if name in seen:
-                    raise pages.incomplete(f"it lists {name} twice", "run again: its pages moved meanwhile")
-                seen.add(name)
-                pages.add()
+                pages.add_once(name)
                 yield entry
             address = document.get("next")
             following = pages.next_page(answer, str(address)) if address else None
-        if len(seen) != total:
-            raise pages.incomplete(f"it counts {total:,} entries, but gave {len(seen):,}")
+        if pages.listed != total:
+            raise pages.incomplete(f"it counts {total:,} entries, but gave {pages.listed:,}")
 
     async def _pages(self, action: str, noun: str) -> Pages:
         token = await self._log_in(action)

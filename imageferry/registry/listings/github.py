@@ -42,14 +42,10 @@ class GitHub:
         check_listable(self._registry, prefix, self.api)
         owner = prefix.partition("/")[0]
         pages = self._pages(f"list repositories of {self._registry}/{owner}", "repositories")
-        seen: set[str] = set()
         async for entry in self._owned(pages, owner, f"packages?package_type=container&per_page={PAGE}"):
             # Names of owners may have capitals, which no repository has.
             path = f"{owner}/{pages.text(entry, 'name')}"
-            if path in seen:
-                raise pages.incomplete(f"it lists {path} twice", "run again: its pages moved meanwhile")
-            seen.add(path)
-            pages.add()
+            pages.add_once(path)
             if is_below(path, prefix):
                 yield ListedRepository.of(path, read_date(entry.get("updated_at")))
 

@@ -62,15 +62,11 @@ class GitLab:
         denied = _DENIED.format(self._registry)
         pages = Pages(self._site.client, action, authorization=authorization, denied=denied)
         answer = await self._first_page(pages, prefix)
-        seen: set[str] = set()
         total: int | None = None
         while True:
             for entry in pages.rows(answer):
                 path = pages.text(entry, "path")
-                if path in seen:
-                    raise pages.incomplete(f"it lists {path} twice", "run again: its pages moved meanwhile")
-                seen.add(path)
-                pages.add()
+                pages.add_once(path)
                 if is_below(path, prefix):
                     yield ListedRepository.of(path)
             if (named := answer.headers.get("x-total")) is not None:
@@ -82,8 +78,8 @@ class GitLab:
             if not number:
                 break
             answer = await pages.get(str(answer.request.url.copy_set_param("page", number).raw_path, "ascii"))
-        if total is not None and total != len(seen):
-            raise pages.incomplete(f"it counts {total:,} entries, but gave {len(seen):,}")
+        if total is not None and total != pages.listed:
+            raise pages.incomplete(f"it counts {total:,} entries, but gave {pages.listed:,}")
 
     async def _first_page(self, pages: Pages, prefix: str) -> httpx.Response:
         """Return the first page of the smallest group or project that the prefix is or lies in."""

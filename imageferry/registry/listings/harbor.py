@@ -34,15 +34,11 @@ class Harbor:
         pages = self._pages(f"list repositories of {self._client.registry}", "repositories")
         project = prefix.partition("/")[0]
         projects = [project] if project else await self._projects(pages)
-        seen: set[str] = set()
         for each in projects:
             try:
                 async for entry in _numbered(pages, f"/api/v2.0/projects/{quote(each, safe='')}/repositories?"):
                     path = pages.text(entry, "name")
-                    if path in seen:
-                        raise pages.incomplete(f"it lists {path} twice", "run again: its pages moved meanwhile")
-                    seen.add(path)
-                    pages.add()
+                    pages.add_once(path)
                     if is_below(path, prefix):
                         yield ListedRepository.of(path)
             except NotFound:

@@ -54,6 +54,7 @@ class Pages:
         self._most = TAGS_LIMIT if noun == "tags" else REPOSITORIES_LIMIT
         self._asked: set[str] = set()
         self._size = self._listed = 0
+        self._names: set[str] = set()
 
     async def send(self, path: str, scopes: tuple[str, ...] | None = None) -> httpx.Response:
         """Return the answer to a GET, whatever its status.
@@ -86,12 +87,24 @@ class Pages:
             raise type(error)(self.action, error.reason, advice=self._denied, status=error.status, codes=error.codes)
         return check_status(answer, self.action, self.client.host, 200)
 
+    @property
+    def listed(self) -> int:
+        """How many were counted so far."""
+        return self._listed
+
     def add(self, number: int = 1) -> None:
         """Count what was listed. Raises ``IncompleteListing`` for more than is read."""
         self._listed += number
         if self._listed > self._most:
             advice = f"name fewer {self._noun} in the rule, as by a longer part before the first *"
             raise self.incomplete(f"it lists more than {self._most:,} {self._noun}", advice)
+
+    def add_once(self, name: str) -> None:
+        """Count one that was listed. Raises ``IncompleteListing`` for one that is listed twice, as ``add`` does too."""
+        if name in self._names:
+            raise self.incomplete(f"it lists {name} twice", "run again: its pages moved meanwhile")
+        self._names.add(name)
+        self.add()
 
     def incomplete(self, reason: str, advice: str = "") -> IncompleteListing:
         """Return the error for a listing of which something may be missing."""

@@ -42,7 +42,6 @@ class Quay:
         pages = self._pages(f"list repositories of {self._client.registry}/{namespace}", namespace)
         first = f"/api/v1/repository?namespace={quote(namespace, safe='')}&public=true&last_modified=true"
         following: str | None = first
-        seen: set[str] = set()
         while following is not None:
             document = pages.mapping(await pages.get(following))
             if "repositories" not in document:
@@ -52,10 +51,7 @@ class Quay:
                 if entry.get("kind") == "application":
                     continue
                 path = f"{pages.text(entry, 'namespace')}/{pages.text(entry, 'name')}"
-                if path in seen:
-                    raise pages.incomplete(f"it lists {path} twice", "run again: its pages moved meanwhile")
-                seen.add(path)
-                pages.add()
+                pages.add_once(path)
                 if is_below(path, prefix):
                     yield ListedRepository.of(path, read_timestamp(entry.get("last_modified")))
             token = document.get("next_page")
